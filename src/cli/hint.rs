@@ -72,9 +72,12 @@ pub fn say(text: &str) {
     wait_at_most(patience.saturating_sub(began.elapsed()));
 }
 
-/// Whether the descriptor is a terminal and `NO_COLOR` is unset or empty (no-color.org).
+/// Whether the descriptor is a terminal and `NO_COLOR` is unset or empty (no-color.org), and
+/// `TERM` names a terminal that has colours.
 pub fn coloured(number: i32) -> bool {
-    pty::is_terminal(fd::fixed(number)) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    let plain = std::env::var_os("TERM").is_none_or(|v| v.is_empty() || v == "dumb");
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    pty::is_terminal(fd::fixed(number)) && !plain && !refused
 }
 
 /// Removes the prefix of an error whose origin is creel itself (`Origin::creel`), so it is not printed twice.

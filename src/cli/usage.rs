@@ -15,16 +15,19 @@ pub fn failure(
     whole: fn() -> clap::Command,
 ) -> Failure {
     use clap::error::{ContextKind, ContextValue};
-    let run = arguments.get(1).is_some_and(|verb| verb == "run");
+    let run = arguments
+        .get(1)
+        .is_some_and(|verb| verb == "run" || verb == "exec");
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
         && run
         && error.kind() == clap::error::ErrorKind::UnknownArgument
         && !word.starts_with('-')
     {
-        return Failure::new(format!(
-            "the command goes after `--`: {}",
-            with_dashes(word, arguments, whole)
-        ));
+        let line = match arguments.get(1).is_some_and(|verb| verb == "exec") {
+            true => "creel exec [FLAGS] NAME -- CMD".to_owned(),
+            false => with_dashes(word, arguments, whole),
+        };
+        return Failure::new(format!("the command goes after `--`: {line}"));
     }
     let rendered = error.render().to_string();
     let mut parts = rendered

@@ -16,6 +16,7 @@ fn codes() -> Vec<&'static str> {
         creel_session::SuperviseError::CODES,
         creel_session::SessionError::CODES,
         creel_session::keep::files::FileError::CODES,
+        creel_session::keep::KeepError::CODES,
         Fault::CODES,
         creel_plan::ResolveError::CODES,
         creel_plan::order::OrderError::CODES,

@@ -21,13 +21,15 @@ use std::os::fd::BorrowedFd;
 use super::enter::SOCKET;
 use super::file_agent::{FileAgent, become_file_agent};
 use super::later;
-use super::protocol::{DISKS, FIRST, GUARDED, Message, REQUEST, Request};
+use super::protocol::{DISKS, FIRST, GUARDED, Message, REQUEST, Request, Stumble};
 use super::step::{Begins, Household, Program, Stays};
 use creel_plan::Terminal;
 use creel_sys::process::{self, Change};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, clone, fd, inherited, signal};
 
+/// How often orphans are looked for, a millisecond apart.
+const ATTEMPTS: u32 = 500;
 /// Stack between `vfork` and `execve`, bytes.
 const STACK: usize = 32 << 10;
 /// Commands that may run at once.
@@ -55,7 +57,7 @@ pub fn run(household: &Household, program: &Program) -> ! {
         Stays::UntilEnded => socket::signal_messages(supervisor),
     };
     if let Err(errno) = begun {
-        not_executed(supervisor, FIRST, errno);
+        not_executed(supervisor, FIRST, errno, Stumble::NoProcess);
         process::exit(1)
     }
     // A request that came before the signal was asked for.
@@ -80,17 +82,24 @@ fn ends_the_jail(stays: Stays, command: u32) -> bool {
     stays == Stays::WhileFirstRuns && command == FIRST
 }
 
-fn not_executed(supervisor: BorrowedFd<'_>, command: u32, errno: Errno) {
+fn not_executed(supervisor: BorrowedFd<'_>, command: u32, errno: Errno, at: Stumble) {
     let errno = errno.raw_os_error();
-    tell(supervisor, Message::NotExecuted { command, errno });
+    tell(supervisor, Message::NotExecuted { command, errno, at });
 }
 
 /// The running commands: number and pid.
-struct Commands([Option<(u32, i32)>; MOST_COMMANDS]);
+struct Commands {
+    all: [Option<(u32, i32)>; MOST_COMMANDS],
+    /// Some have no group, by which the supervisor finds their descendants.
+    alone: bool,
+}
 
 impl Default for Commands {
     fn default() -> Commands {
-        Commands([None; MOST_COMMANDS])
+        Commands {
+            all: [None; MOST_COMMANDS],
+            alone: false,
+        }
     }
 }
 
@@ -106,7 +115,7 @@ impl Commands {
         body: extern "C" fn(*mut std::ffi::c_void) -> i32,
         worker: &mut T,
     ) -> Result<(), Errno> {
-        let free = self.0.iter_mut().find(|place| place.is_none());
+        let free = self.all.iter_mut().find(|place| place.is_none());
         let free = free.ok_or(Errno::AGAIN)?;
         let mut room = [0u128; STACK / 16];
         let pid = clone::start_command(&mut room, body, worker)?;
@@ -119,14 +128,16 @@ impl Commands {
         let mut bytes = [0; REQUEST];
         while let Ok((REQUEST, fds)) = socket::receive(supervisor, &mut bytes, Wait::No) {
             match Request::decode(&bytes) {
-                Some(Request::Start { command }) => {
-                    let started = later::Later::of(command, &fds).and_then(|mut later| {
+                Some(Request::Start { command, grouped }) => {
+                    self.alone |= !grouped;
+                    let later = later::Later::of(command, grouped, &fds);
+                    let started = later.and_then(|mut later| {
                         self.start_with(command, later::become_command, &mut later)
                     });
                     match started {
                         // If the program was not executed, its process has said so before.
                         Ok(()) => tell(supervisor, Message::Started { command }),
-                        Err(errno) => not_executed(supervisor, command, errno),
+                        Err(errno) => not_executed(supervisor, command, errno, Stumble::NoProcess),
                     }
                 }
                 Some(Request::File { command }) => {
@@ -147,29 +158,50 @@ impl Commands {
     }
 
     fn signal(&self, command: u32, number: i32) {
-        let mut alive = self.0.iter().flatten();
+        let mut alive = self.all.iter().flatten();
         if let Some((_, pid)) = alive.find(|(of, _)| *of == command) {
             send(*pid, number);
         }
     }
 
     fn number_of(&self, pid: i32) -> Option<u32> {
-        let mut alive = self.0.iter().flatten();
+        let mut alive = self.all.iter().flatten();
         alive
             .find(|(_, of)| *of == pid)
             .map(|(command, _)| *command)
     }
 
     fn forget(&mut self, command: u32) {
-        for place in &mut self.0 {
+        for place in &mut self.all {
             if matches!(place, Some((of, _)) if *of == command) {
                 *place = None;
             }
         }
     }
 
+    /// Ends what commands without a group have left. Each has adopted the orphans among its descendants, so every
+    /// child of this process that is no command belongs to one that has ended.
+    fn end_orphans(&self) {
+        for attempt in 0..ATTEMPTS {
+            let mut children = [0; 256];
+            let count = process::children_of_first(&mut children).unwrap_or(0);
+            let mut left = false;
+            for pid in children.iter().take(count) {
+                if self.number_of(*pid).is_none() {
+                    left = true;
+                    let _ = signal::send(*pid, signal::KILL);
+                    let _ = process::take_change(*pid);
+                }
+            }
+            if !left {
+                return;
+            }
+            creel_sys::janitor::pause(attempt);
+        }
+    }
+
     fn pass_on(&self, number: i32) {
-        for (_, pid) in self.0.iter().flatten() {
+        for (_, pid) in self.all.iter().flatten() {
             send(*pid, number);
         }
     }
@@ -187,7 +219,7 @@ fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Comman
         let command = commands.number_of(pid);
         // Read before wait(2), which discards it.
         let cpu = command.map_or(0, |_| process::processor_time(pid));
-        let Some(change) = process::take_change(pid) else {
+        let Some((change, usage)) = process::take_change(pid) else {
             continue;
         };
         if let Change::Stopped(number) = change
@@ -201,6 +233,9 @@ fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Comman
             Change::Continued => {}
             Change::Exited(_) | Change::Signaled(_) => {
                 commands.forget(command);
+                if commands.alone {
+                    commands.end_orphans();
+                }
                 let mut disks = [[0; 2]; DISKS];
                 for (use_of, path) in disks.iter_mut().zip(&household.disks) {
                     *use_of = per_mille(path);
@@ -210,6 +245,7 @@ fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Comman
                     change,
                     disks,
                     cpu,
+                    usage,
                 };
                 if ends_the_jail(household.stays, command) {
                     household.board.put(&ended.words());
@@ -259,7 +295,7 @@ extern "C" fn become_command(worker: *mut std::ffi::c_void) -> i32 {
         Ok(()) => execute(worker.program),
         Err(errno) => errno,
     };
-    not_executed(fd::fixed(SOCKET), worker.command, errno);
+    not_executed(fd::fixed(SOCKET), worker.command, errno, Stumble::Program);
     process::exit(127)
 }
 
@@ -284,7 +320,7 @@ mod tests {
     #[test]
     fn a_command_is_known_by_its_pid_until_it_has_ended() {
         let mut commands = Commands::default();
-        (commands.0[0], commands.0[3]) = (Some((FIRST, 2)), Some((7, 40)));
+        (commands.all[0], commands.all[3]) = (Some((FIRST, 2)), Some((7, 40)));
         assert_eq!(commands.number_of(40), Some(7));
         assert_eq!(commands.number_of(41), None);
         commands.forget(FIRST);

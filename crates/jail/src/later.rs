@@ -9,13 +9,15 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::enter::SOCKET;
-use super::protocol::Message;
+use super::protocol::{Message, Stumble};
 use creel_sys::handed::Handed;
 use creel_sys::{Errno, Result, clone, fd, inherited, process, pty, rlimit, socket};
 
 /// A later command, as the supervisor sent it.
 pub struct Later<'a> {
     command: u32,
+    /// Its descendants are found by a group.
+    grouped: bool,
     handed: Handed,
     streams: &'a [Option<OwnedFd>],
     /// Opened `tasks` files of the groups that the command joins.
@@ -24,21 +26,29 @@ pub struct Later<'a> {
 
 impl<'a> Later<'a> {
     /// Takes the descriptors of a request. Runs after clone.
-    pub fn of(command: u32, fds: &'a [Option<OwnedFd>]) -> Result<Later<'a>> {
+    pub fn of(command: u32, grouped: bool, fds: &'a [Option<OwnedFd>]) -> Result<Later<'a>> {
         let (first, rest) = fds.split_first().ok_or(Errno::INVAL)?;
         let (streams, groups) = rest.split_at_checked(3).ok_or(Errno::INVAL)?;
         Ok(Later {
             command,
+            grouped,
             handed: Handed::receive(first.as_ref().ok_or(Errno::INVAL)?.as_fd())?,
             streams,
             groups,
         })
     }
 
-    fn execute(&self) -> Errno {
+    fn execute(&self) -> (Errno, Stumble) {
         if let Err(errno) = self.prepare() {
-            return errno;
+            return (errno, Stumble::Before);
         }
+        if let Err(errno) = rustix::process::chdir(self.handed.workdir()) {
+            return (errno, Stumble::Workdir);
+        }
+        (self.try_each(), Stumble::Program)
+    }
+
+    fn try_each(&self) -> Errno {
         let mut answer = Errno::NOENT;
         for path in self.handed.candidates() {
             match self.handed.exec(path) {
@@ -59,7 +69,9 @@ impl<'a> Later<'a> {
         for [limit, soft, hard] in self.handed.limits() {
             rlimit::set(limit as u32, soft, hard)?;
         }
-        rustix::process::chdir(self.handed.workdir())?;
+        if !self.grouped {
+            process::adopt_orphans();
+        }
         inherited::give_back()
     }
 
@@ -88,9 +100,11 @@ impl<'a> Later<'a> {
 /// Becomes the command. Never returns.
 pub extern "C" fn become_command(later: *mut c_void) -> i32 {
     let later: &Later<'_> = clone::argument(later);
+    let (errno, at) = later.execute();
     let message = Message::NotExecuted {
         command: later.command,
-        errno: later.execute().raw_os_error(),
+        errno: errno.raw_os_error(),
+        at,
     };
     let _ = socket::send(fd::fixed(SOCKET), &message.encode(), &[]);
     process::exit(127)

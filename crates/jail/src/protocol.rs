@@ -4,7 +4,7 @@
 //!
 //! The supervisor numbers the commands; the jail's pids mean nothing outside.
 
-use creel_sys::process::Change;
+use creel_sys::process::{Change, Usage};
 use creel_sys::shared::WORDS;
 
 /// Length of every message, bytes.
@@ -29,6 +29,8 @@ pub enum Request {
     Start {
         /// The number that the supervisor gives to the command.
         command: u32,
+        /// Whether it joins a group, by which its descendants are found. Without one pid 1 looks for them.
+        grouped: bool,
     },
     /// Act on a name. Descriptor: the act in shared memory: the paths as candidates, and as the one limit the
     /// number of the [`FileAct`], flags of open(2) and permission bits.
@@ -52,7 +54,7 @@ impl Request {
     /// The words in native byte order.
     pub fn encode(self) -> [u8; REQUEST] {
         let words = match self {
-            Request::Start { command } => [1, command, 0],
+            Request::Start { command, grouped } => [1, command, grouped.into()],
             Request::Signal { command, number } => [2, command, number.cast_unsigned()],
             Request::File { command } => [3, command, 0],
         };
@@ -70,7 +72,10 @@ impl Request {
             *word = u32::from_ne_bytes(from.try_into().ok()?);
         }
         match words {
-            [1, command, _] => Some(Request::Start { command }),
+            [1, command, grouped] => Some(Request::Start {
+                command,
+                grouped: grouped != 0,
+            }),
             [2, command, number] => Some(Request::Signal {
                 command,
                 number: number.cast_signed(),
@@ -113,6 +118,22 @@ impl FileAct {
 /// The command for which a jail is made.
 pub const FIRST: u32 = 0;
 
+/// The first word of the usage in [`Message::Ended`].
+const USAGE: usize = 5 + 2 * DISKS;
+
+/// What failed before a command's program ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stumble {
+    /// execve(2), or the making of the process.
+    Program = 0,
+    /// chdir(2).
+    Workdir = 1,
+    /// The joining of groups, the terminal, the streams.
+    Before = 2,
+    /// No process was made, and none will end.
+    NoProcess = 3,
+}
+
 /// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
@@ -152,6 +173,8 @@ pub enum Message {
         command: u32,
         /// The error number of the start, errno(3): of execve(2), or `EAGAIN` if no process can be made.
         errno: i32,
+        /// What failed.
+        at: Stumble,
     },
     /// The command stopped (Ctrl-Z).
     Stopped {
@@ -169,6 +192,8 @@ pub enum Message {
         disks: [[u32; 2]; DISKS],
         /// Milliseconds of processor time of the command's own process, as RLIMIT_CPU counts them.
         cpu: u32,
+        /// The resources of the command and of the descendants that it waited for.
+        usage: Usage,
     },
 }
 
@@ -180,8 +205,8 @@ impl Message {
             Message::Failed { step, errno } => words[..3].copy_from_slice(&[1, step, errno as u32]),
             Message::Terminal { command } => words[..2].copy_from_slice(&[2, command]),
             Message::Started { command } => words[..2].copy_from_slice(&[7, command]),
-            Message::NotExecuted { command, errno } => {
-                words[..3].copy_from_slice(&[3, command, errno as u32]);
+            Message::NotExecuted { command, errno, at } => {
+                words[..4].copy_from_slice(&[3, command, errno as u32, at as u32]);
             }
             Message::FileDone { command, errno } => {
                 words[..3].copy_from_slice(&[8, command, errno as u32]);
@@ -195,6 +220,7 @@ impl Message {
                 change,
                 disks,
                 cpu,
+                usage,
             } => {
                 let (kind, value) = match change {
                     Change::Exited(code) => (0, code),
@@ -205,6 +231,16 @@ impl Message {
                 words[..5].copy_from_slice(&[5, command, kind, value as u32, cpu]);
                 for (at, disk) in disks.iter().enumerate() {
                     words[5 + 2 * at..7 + 2 * at].copy_from_slice(disk);
+                }
+                let numbers = [
+                    usage.user,
+                    usage.system,
+                    usage.peak_rss,
+                    usage.blocks_in,
+                    usage.blocks_out,
+                ];
+                for (to, number) in words[USAGE..].chunks_exact_mut(2).zip(numbers) {
+                    to.copy_from_slice(&[number as u32, (number >> 32) as u32]);
                 }
             }
         }
@@ -222,6 +258,12 @@ impl Message {
             3 => Message::NotExecuted {
                 command: words[1],
                 errno: words[2] as i32,
+                at: match words[3] {
+                    0 => Stumble::Program,
+                    1 => Stumble::Workdir,
+                    3 => Stumble::NoProcess,
+                    _ => Stumble::Before,
+                },
             },
             4 => Message::Stopped { command: words[1] },
             5 => {
@@ -237,6 +279,19 @@ impl Message {
                     change,
                     disks: std::array::from_fn(|at| [words[5 + 2 * at], words[6 + 2 * at]]),
                     cpu: words[4],
+                    usage: {
+                        let number = |at: usize| {
+                            let at = USAGE + 2 * at;
+                            u64::from(words[at]) | u64::from(words[at + 1]) << 32
+                        };
+                        Usage {
+                            user: number(0),
+                            system: number(1),
+                            peak_rss: number(2),
+                            blocks_in: number(3),
+                            blocks_out: number(4),
+                        }
+                    },
                 }
             }
             8 => Message::FileDone {
@@ -290,6 +345,7 @@ mod tests {
             Message::NotExecuted {
                 command: 3,
                 errno: 2,
+                at: Stumble::Workdir,
             },
             Message::Stopped { command: 4 },
             Message::Ended {
@@ -297,12 +353,22 @@ mod tests {
                 change: Change::Signaled(9),
                 disks: [[1, 2], [3, 4], [5, 6], [1000, 7]],
                 cpu: 8,
+                usage: Usage {
+                    user: 1,
+                    system: 2 << 40,
+                    peak_rss: 3,
+                    blocks_in: 4,
+                    blocks_out: 5,
+                },
             },
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }
         for request in [
-            Request::Start { command: 7 },
+            Request::Start {
+                command: 7,
+                grouped: true,
+            },
             Request::File { command: 8 },
             Request::Signal {
                 command: 3,

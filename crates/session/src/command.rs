@@ -191,7 +191,7 @@ impl<'a> CommandLoop<'a> {
     pub fn hear(&mut self, jail: &impl Running) -> Result<(), SuperviseError> {
         for said in jail.take() {
             match said {
-                Said::NotExecuted(errno) => self.not_executed = Some(errno),
+                Said::NotExecuted(errno, _) => self.not_executed = Some(errno),
                 Said::Terminal(master) => {
                     let joined = Joined::new(master);
                     let (reader, writer) =

@@ -22,10 +22,10 @@ use super::uncharged::Uncharged;
 use super::{Cause, SuperviseError};
 use creel_egress::relay::Relay;
 use creel_jail::janitor::{Janitor, Told, Uncovered, Unguarded};
-use creel_jail::protocol::{DISKS, LENGTH, Message};
+use creel_jail::protocol::{DISKS, LENGTH, Message, Stumble};
 use creel_jail::step::STDIN;
 use creel_jail::{JailError, Live};
-use creel_sys::process::Change;
+use creel_sys::process::{Change, Usage};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, readiness};
 
@@ -58,7 +58,7 @@ pub struct Mail {
 pub enum Said {
     /// The master of the command's terminal.
     Terminal(OwnedFd),
-    NotExecuted(Errno),
+    NotExecuted(Errno, Stumble),
     Started,
     Stopped,
     /// An act on a name: its error, and the opened file.
@@ -74,6 +74,7 @@ pub struct CommandEnd {
     pub disks: [[u32; 2]; DISKS],
     /// Milliseconds, as RLIMIT_CPU counts them.
     pub cpu: u32,
+    pub usage: Usage,
 }
 
 impl Mail {
@@ -351,9 +352,9 @@ impl JailLoop {
                     let master = fds[0].take().map(Said::Terminal);
                     master.into_iter().for_each(|said| jail.post(command, said));
                 }
-                Some(Message::NotExecuted { command, errno }) => {
+                Some(Message::NotExecuted { command, errno, at }) => {
                     let errno = Errno::from_raw_os_error(errno);
-                    jail.post(command, Said::NotExecuted(errno));
+                    jail.post(command, Said::NotExecuted(errno, at));
                 }
                 Some(Message::FileDone { command, errno }) => {
                     let errno = (errno != 0).then(|| Errno::from_raw_os_error(errno));
@@ -366,8 +367,14 @@ impl JailLoop {
                     change,
                     disks,
                     cpu,
+                    usage,
                 }) => {
-                    let end = CommandEnd { change, disks, cpu };
+                    let end = CommandEnd {
+                        change,
+                        disks,
+                        cpu,
+                        usage,
+                    };
                     jail.post(command, Said::Ended(end));
                 }
                 None => {}

@@ -119,6 +119,10 @@ pub enum Fault {
     Uncovered,
     /// creel ended the jail, because its janitor was killed.
     JanitorDied,
+    /// The working directory of a command in a session cannot be entered.
+    NoWorkdir,
+    /// The session was ended while the command ran.
+    SessionEnded,
     /// A stream of the caller failed, or its reader did not read in time.
     OutputLost,
 }
@@ -135,6 +139,8 @@ creel_policy::codes!(Fault {
     Self::FileSizeSignal => "end-sigxfsz",
     Self::Uncovered => "end-uncovered",
     Self::JanitorDied => "end-janitor-died",
+    Self::NoWorkdir => "end-no-workdir",
+    Self::SessionEnded => "end-session",
     Self::OutputLost => "end-output-lost",
 });
 

@@ -255,12 +255,49 @@ pub fn changed() -> Option<i32> {
     }
 }
 
-/// Takes that child's change, without waiting; `None` if there is none. Runs after clone.
-pub fn take_change(pid: i32) -> Option<Change> {
+/// Takes that child's change, without waiting, and what the child has used so far; `None` if there is none. Runs
+/// after clone.
+pub fn take_change(pid: i32) -> Option<(Change, Usage)> {
     let mut status = 0;
-    // SAFETY: writes one int.
-    let taken = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
-    (taken > 0).then(|| decode(status))
+    // SAFETY: rusage is plain data for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let options = libc::WNOHANG | libc::WUNTRACED;
+    // SAFETY: writes one int and one rusage, which outlive the call.
+    let taken = unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) };
+    (taken > 0).then(|| (decode(status), Usage::of(&usage)))
+}
+
+/// Makes orphans among this process's descendants its children (`PR_SET_CHILD_SUBREAPER`, kept over execve(2)). Runs
+/// after clone.
+pub fn adopt_orphans() {
+    // SAFETY: prctl with integers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// The children of pid 1, for pid 1 itself, as many as fit (proc_pid_task_children(5)). Runs after clone.
+pub fn children_of_first(pids: &mut [i32]) -> Result<usize> {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let mode = rustix::fs::Mode::empty();
+    let file = rustix::fs::openat(rustix::fs::CWD, c"/proc/self/task/1/children", flags, mode)?;
+    let mut text = [0u8; 4096];
+    let length = rustix::io::read(&file, &mut text)?;
+    let mut count = 0;
+    let mut number: i32 = 0;
+    for byte in text.iter().take(length) {
+        match byte {
+            b'0'..=b'9' => {
+                number = number
+                    .saturating_mul(10)
+                    .saturating_add(i32::from(byte - b'0'))
+            }
+            _ if number > 0 && count < pids.len() => {
+                pids[count] = number;
+                (count, number) = (count + 1, 0);
+            }
+            _ => number = 0,
+        }
+    }
+    Ok(count)
 }
 
 /// Detaches from a stopped child that has made this process its tracer (`PTRACE_TRACEME`), and gives it the
@@ -322,6 +359,19 @@ pub struct Usage {
     pub blocks_out: u64,
 }
 
+impl Usage {
+    fn of(usage: &libc::rusage) -> Usage {
+        let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+        Usage {
+            user: micros(usage.ru_utime),
+            system: micros(usage.ru_stime),
+            peak_rss: usage.ru_maxrss as u64 * 1024,
+            blocks_in: usage.ru_inblock as u64,
+            blocks_out: usage.ru_oublock as u64,
+        }
+    }
+}
+
 /// Waits for the child `pid` to end, wait4(2). `__WALL`: also for one without an exit signal.
 pub fn reap(pid: i32) -> Result<(Change, Usage)> {
     let mut status = 0;
@@ -334,17 +384,7 @@ pub fn reap(pid: i32) -> Result<(Change, Usage)> {
             other => return Err(other),
         }
     }
-    let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
-    Ok((
-        decode(status),
-        Usage {
-            user: micros(usage.ru_utime),
-            system: micros(usage.ru_stime),
-            peak_rss: usage.ru_maxrss as u64 * 1024,
-            blocks_in: usage.ru_inblock as u64,
-            blocks_out: usage.ru_oublock as u64,
-        },
-    ))
+    Ok((decode(status), Usage::of(&usage)))
 }
 
 /// Bytes used, bytes in all, inodes used and inodes in all on the filesystem at `path`, statfs(2). Runs after

@@ -104,11 +104,23 @@ pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
 }
 
 /// The lines about the end of a command in a session, as [`announce`] prints them for a run.
-pub fn lines(verdict: &Verdict) -> Vec<String> {
-    let mut lines: Vec<String> = reason(verdict).into_iter().collect();
+/// `own`: the names of its own limits; the others are the session's, and a flag of `creel exec` raises none.
+pub fn lines(verdict: &Verdict, own: &[&'static str]) -> Vec<String> {
+    let told = |limit: &Limit, text: String| match text.split_once("; raise it with ") {
+        Some((what, flag)) if !own.contains(&limit.name) => {
+            format!("{what}; it is the session's limit, set by {flag} at `creel create`")
+        }
+        _ => text,
+    };
+    let limit = verdict.limit.as_ref().zip(reason(verdict));
+    let mut lines: Vec<String> = limit
+        .map(|(limit, text)| told(limit, text))
+        .into_iter()
+        .collect();
     lines.extend(verdict.error.clone());
     if verdict.exit_status != 0 && verdict.limit.is_none() {
-        lines.extend(verdict.limits_hit.iter().map(reached));
+        let hit = verdict.limits_hit.iter();
+        lines.extend(hit.map(|limit| told(limit, reached(limit))));
     }
     lines
 }

@@ -53,11 +53,15 @@ pub enum Scope {
 )]
 pub struct CreateArgs {
     /// The name: letters, digits, `.`, `_`, `-` [default: from --scope, else a random one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(value_name = "NAME", conflicts_with = "named")]
     pub name: Option<String>,
 
+    /// The same, as a flag
+    #[arg(id = "named", long = "name", value_name = "NAME")]
+    pub named: Option<String>,
+
     /// The caller's key for a conversation, for a name that is the same for the same key
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub session: Option<String>,
 
     /// Derive the name from --agent and --session, or from less of them [default with --session: session]
@@ -135,6 +139,7 @@ pub fn run(args: &CreateArgs) -> Result<u8, Failure> {
 pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
     let args_of_session = CreateArgs {
         name: args.name.clone(),
+        named: None,
         session: None,
         scope: None,
         label: vec![],
@@ -198,7 +203,7 @@ pub fn make(args: &CreateArgs) -> Result<String, Failure> {
 }
 
 fn name(args: &CreateArgs) -> String {
-    if let Some(name) = &args.name {
+    if let Some(name) = args.name.as_ref().or(args.named.as_ref()) {
         return name.clone();
     }
     let agent = args.policies.agent.as_deref().unwrap_or("main");
@@ -255,7 +260,17 @@ fn born(
         say(&Birth::Ready);
         return Ok(());
     };
-    let prepared = declared.plan()?.settle(&declared)?;
+    let made = declared
+        .plan()
+        .and_then(|planned| planned.settle(&declared));
+    let prepared = match made {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            drop(claim);
+            let _ = store.remove(name);
+            return Err(error.into());
+        }
+    };
     let record = Record {
         name: name.into(),
         id,
@@ -270,6 +285,7 @@ fn born(
         max_age: args.max_age.map(|span| span.0),
     };
     fd::no_streams()?;
+    let path = claim.path().to_path_buf();
     let settings = Settings {
         claim,
         record,
@@ -280,7 +296,12 @@ fn born(
         let _ = std::env::set_current_dir("/");
         say(&Birth::Ready)
     };
-    match keep(prepared, declared, settings, ready) {
+    let kept = keep(prepared, declared, settings, ready);
+    if kept.is_err() && !path.join("end").exists() {
+        // Nothing of it was a session.
+        let _ = store.remove(name);
+    }
+    match kept {
         Ok(_) => Ok(()),
         Err(KeepError::Execute(error)) => Err(Failure::of(&error)),
         Err(KeepError::Session(error)) => Err(failure(&error)),

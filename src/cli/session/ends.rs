@@ -7,7 +7,7 @@ use crate::cli::answer;
 use crate::cli::failure::Failure;
 use creel_policy::Span;
 use creel_session::SessionError;
-use creel_session::keep::store::{Life, Store};
+use creel_session::keep::store::{self, Life, Store};
 use creel_session::keep::wire::{Ask, Tell};
 use creel_sys::signal;
 
@@ -39,6 +39,10 @@ pub struct KillArgs {
     /// Send this signal to the commands; the session stays
     #[arg(short, long, value_name = "SIGNAL", value_parser = number_of)]
     signal: Option<i32>,
+
+    /// Send it to this job alone [default signal: KILL]
+    #[arg(short, long, value_name = "JOB", value_parser = job)]
+    job: Option<u32>,
 }
 
 /// Remove sessions: what has ended, and with --force what runs
@@ -67,12 +71,21 @@ fn number_of(text: &str) -> Result<i32, String> {
         .ok_or_else(|| "a signal is a name or a number, such as TERM or 15".into())
 }
 
-/// Does it for each session; the first failure is the verb's, after all have been tried.
+/// A job's number.
+pub fn job(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "a job is a number; `creel jobs NAME` lists them".into())
+}
+
+/// Does it for each session, once all names are known to be names; the first failure is the verb's, after all have been tried.
 fn each(
     names: &[String],
     mut act: impl FnMut(&Store, &str) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
     let store = store()?;
+    for name in names {
+        store::check(name).map_err(|e| failure(&e))?;
+    }
     let mut failed = None;
     for name in names {
         if let Err(failure) = act(&store, name)
@@ -90,7 +103,7 @@ fn each(
 fn ask(store: &Store, name: &str, ask: &Ask) -> Result<Tell, Failure> {
     match client(store, name)?.ask(ask) {
         // It has ended before it answered.
-        Err(SessionError::Silent { .. }) => Ok(Tell::Ended { exit_status: 0 }),
+        Err(SessionError::Silent { .. }) => Ok(Tell::Done),
         other => other.map_err(|e| failure(&e)),
     }
 }
@@ -136,7 +149,26 @@ pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
 }
 
 pub fn kill(args: &KillArgs) -> Result<u8, Failure> {
+    let store = store()?;
+    for name in &args.sessions.names {
+        // `creel kill NAME 1` means a job: nothing is ended before every name is known.
+        if store.life(name).map_err(|e| failure(&e))?.is_none() {
+            let remedy = match name.parse::<u32>() {
+                Ok(job) => format!("; a job is killed by `creel kill --job {job} NAME`"),
+                Err(_) => String::new(),
+            };
+            let none = failure(&SessionError::None { name: name.clone() });
+            return Err(Failure {
+                text: none.text + &remedy,
+                ..none
+            });
+        }
+    }
     each(&args.sessions.names, |store, name| {
+        if let Some(job) = args.job {
+            let number = args.signal.unwrap_or(signal::KILL);
+            return ask(store, name, &Ask::SignalJob { job, number }).map(drop);
+        }
         match args.signal {
             Some(number) => {
                 ask(store, name, &Ask::SignalAll { number })?;

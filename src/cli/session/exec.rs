@@ -69,7 +69,7 @@ pub struct ExecArgs {
     pub pids: Option<Count>,
 
     /// Do not wait: print the job's number; `creel logs` and `creel attach` have its output
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "status_fd")]
     pub detach: bool,
 
     /// Write the verdict as JSON to this open descriptor
@@ -129,6 +129,15 @@ fn attempt(args: &ExecArgs) -> Result<Done, Failure> {
             .map_err(|e| failure(&e))?
         {
             Tell::Job { number } => Ok(Done::Job(number)),
+            Tell::Verdict {
+                exit_status,
+                lines,
+                verdict,
+            } => Ok(Done::Ended(Outcome {
+                exit_status,
+                lines,
+                verdict,
+            })),
             _ => Err(Failure::new("the keeper gave no job")),
         };
     }
@@ -147,8 +156,12 @@ pub fn attached(client: Client, ask: ExecAsk) -> Result<Outcome, Failure> {
 fn asked(args: &ExecArgs) -> Result<ExecAsk, Failure> {
     let mut env = std::collections::BTreeMap::new();
     for file in &args.env_file {
-        for line in lines_of(file)? {
-            let (name, value) = variable(&line)?;
+        for (number, line) in lines_of(file)? {
+            let place = format!("{}:{number}: ", file.display());
+            let (name, value) = variable(&line).map_err(|failure| Failure {
+                text: place + &failure.text.replace("--env ", ""),
+                ..failure
+            })?;
             env.insert(name.as_bytes().to_vec(), value.as_bytes().to_vec());
         }
     }
@@ -171,6 +184,7 @@ fn asked(args: &ExecArgs) -> Result<ExecAsk, Failure> {
             .map(|word| word.as_bytes().to_vec())
             .collect(),
         env,
+        offered: offered(),
         workdir: (args.workdir.iter())
             .map(|path| path.as_os_str().as_bytes().to_vec())
             .collect(),
@@ -184,8 +198,15 @@ fn asked(args: &ExecArgs) -> Result<ExecAsk, Failure> {
     })
 }
 
+/// The caller's variables of a terminal: the command runs on the caller's, not on that of the session's maker.
+pub fn offered() -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
+    let names = ["TERM", "COLORTERM", "NO_COLOR", "TZ"];
+    let of = |name| Some((Vec::from(name), std::env::var_os(name)?.as_bytes().to_vec()));
+    names.into_iter().filter_map(of).collect()
+}
+
 /// The lines of a file with variables, without comments and empty ones.
-fn lines_of(file: &PathBuf) -> Result<Vec<OsString>, Failure> {
+fn lines_of(file: &PathBuf) -> Result<Vec<(usize, OsString)>, Failure> {
     use std::os::unix::ffi::OsStringExt as _;
     let text = std::fs::read(file).map_err(|error| {
         Failure::new(format!("--env-file {}: {error}", file.display()))
@@ -193,8 +214,9 @@ fn lines_of(file: &PathBuf) -> Result<Vec<OsString>, Failure> {
     })?;
     let lines = text.split(|byte| *byte == b'\n');
     let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    Ok(lines
-        .filter(|line| !line.is_empty() && line[0] != b'#')
-        .map(|line| OsString::from_vec(line.to_vec()))
+    Ok((1..)
+        .zip(lines)
+        .filter(|(_, line)| !line.is_empty() && line[0] != b'#')
+        .map(|(number, line)| (number, OsString::from_vec(line.to_vec())))
         .collect())
 }

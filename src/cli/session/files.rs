@@ -15,7 +15,7 @@ use crate::cli::failure::Failure;
 use crate::cli::hint;
 use creel_policy::error::escaped;
 use creel_session::keep::files::{FileError, Files, Stat, is_plain};
-use creel_sys::fd;
+use creel_sys::{fd, startup};
 
 /// Bytes of a text that `edit` changes.
 const LONGEST: u64 = 64 << 20;
@@ -169,6 +169,49 @@ fn files(name: &str) -> Result<Files, Failure> {
 }
 
 pub fn file(args: &FileArgs) -> Result<u8, Failure> {
+    done(args).map_err(|mut failure| {
+        let name = match &args.act {
+            Act::Read(at) => &at.name,
+            Act::Write(args) => &args.at.name,
+            Act::Edit(args) => &args.at.name,
+            Act::List(args) | Act::Stat(args) => &args.at.name,
+            Act::Mkdir(args) => &args.at.name,
+            Act::Rename(args) => &args.at.name,
+            Act::Remove(args) => &args.at.name,
+        };
+        let remedies = [
+            (
+                "os error 30",
+                "the session's policy lets it only be read".to_owned(),
+            ),
+            (
+                "os error 13",
+                "the session's policy does not give it; `creel inspect` lists what it has"
+                    .to_owned(),
+            ),
+            (
+                "it is no regular file",
+                format!("`creel file list {name} PATH` shows a directory"),
+            ),
+            (
+                "os error 39",
+                "--recursive removes what is in it".to_owned(),
+            ),
+        ];
+        let remedy = remedies
+            .iter()
+            .find(|(text, _)| failure.text.contains(text));
+        if let Some((_, remedy)) = remedy {
+            failure.text = format!("{}; {remedy}", failure.text);
+        } else if matches!(args.act, Act::Write(_)) && failure.text.contains("os error 2)") {
+            failure.text +=
+                &format!("; `creel file mkdir --parents {name} DIR` makes its directory");
+        }
+        failure
+    })
+}
+
+fn done(args: &FileArgs) -> Result<u8, Failure> {
     match &args.act {
         Act::Read(at) => read(at),
         Act::Write(args) => write(args),
@@ -231,6 +274,11 @@ fn make_all(files: &Files, path: &Path) -> Result<(), FileError> {
 }
 
 fn read(at: &PathArgs) -> Result<u8, Failure> {
+    if startup::was_closed(1) {
+        return Err(Failure::new(
+            "stdout is closed, and the file's contents would be lost; redirect it",
+        ));
+    }
     let mut file = files(&at.name)?.read(&at.path)?;
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -243,6 +291,11 @@ fn read(at: &PathArgs) -> Result<u8, Failure> {
 }
 
 fn write(args: &WriteArgs) -> Result<u8, Failure> {
+    if startup::was_closed(0) {
+        return Err(Failure::new(
+            "stdin is closed, and the file would be emptied; redirect it, for example from /dev/null",
+        ));
+    }
     let more = match (args.append, args.exclusive) {
         (true, _) => OFlags::APPEND,
         (_, true) => OFlags::EXCL,

@@ -61,7 +61,7 @@ pub struct LogsArgs {
     name: NameArgs,
 
     /// The number of the job [default: the session's events]
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = super::ends::job)]
     job: Option<u32>,
 
     /// Go on until the command or the session has ended
@@ -76,7 +76,7 @@ pub struct AttachArgs {
     name: NameArgs,
 
     /// The number of the job
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = super::ends::job)]
     job: u32,
 }
 
@@ -144,7 +144,8 @@ fn look(store: &Store, name: &str) -> Result<Option<Value>, Failure> {
         "state": state,
         "record": record.unwrap_or(json!({ "name": name })),
         "commands": [],
-        "verdict": end,
+        "cause": end.as_ref().map(|end| end["cause"].clone()),
+        "verdict": end.map(|mut end| end["verdict"].take()),
     })))
 }
 
@@ -288,14 +289,15 @@ fn follow(
         Some(ask) => Some(client(store, name)?.begin(&ask).map_err(|e| failure(&e))?),
         None => None,
     };
-    let mut status = None;
+    let (mut status, mut last) = (None, vec![]);
     loop {
         // Asked before the file is read: what is written before the end is read after it.
         let ended = match &waiting {
             None => true,
             Some(client) => match client.answer(Duration::from_millis(50)) {
                 Ok(None) => false,
-                Ok(Some(Tell::Ended { exit_status })) => {
+                Ok(Some(Tell::Ended { exit_status, lines })) => {
+                    last = lines;
                     status = Some(exit_status);
                     true
                 }
@@ -310,6 +312,7 @@ fn follow(
             delivered => delivered?,
         }
         if ended {
+            last.iter().for_each(|line| hint::say(line));
             return Ok(status);
         }
     }

@@ -93,6 +93,7 @@ pub fn run(args: &ShellArgs) -> Result<u8, Failure> {
         command: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
         workdir: vec![place.next(&here).as_os_str().as_bytes().to_vec()],
         terminal,
+        offered: exec::offered(),
         ..ExecAsk::default()
     };
     let outcome = exec::attached(client(&store, &name)?, ask)?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::Stdio;
 
 use super::{Session, of, said};
-use crate::support::{Who, grouped, wait};
+use crate::support::{Who, wait};
 
 each!(status);
 fn status(who: Who) {
@@ -198,12 +198,7 @@ fn descendants_end_with_their_command(who: Who) {
         "setsid sleep 1000 & (setsid sh -c 'sleep 1001 & sleep 1002' &); sleep 1003 & echo started";
     let began = session.sh(escape).ok();
     assert_eq!(began.out, "started\n");
-    let left = session.sh("ps ax | grep -c '[s]leep 100'").out;
-    match grouped(who) {
-        true => assert_eq!(left, "0\n"),
-        // Without a group, those of its process group alone.
-        false => assert_ne!(left, "4\n"),
-    }
+    assert_eq!(session.sh("ps ax | grep -c '[s]leep 100'").out, "0\n");
     // Another command's stay.
     session.exec(&["--detach"], &["sleep", "2000"]).ok();
     session.sh("sleep 1004 &").ok();
@@ -354,4 +349,72 @@ fn many_at_once(who: Who) {
         session.inspect()["commands"].as_array().map(Vec::len),
         Some(0)
     );
+}
+
+each!(a_working_directory_that_is_not_there_is_named);
+fn a_working_directory_that_is_not_there_is_named(who: Who) {
+    let session = Session::new(who);
+    for path in ["gone", "/tmp/gone"] {
+        let failed = session.exec(&["-w", path], &["pwd"]).status(125);
+        assert!(failed.err.contains("working directory"), "{failed:?}");
+        assert!(failed.err.contains("gone"), "{failed:?}");
+    }
+}
+
+each!(limits_beyond_the_sessions_are_refused);
+fn limits_beyond_the_sessions_are_refused(who: Who) {
+    let session = Session::with(who, &["--timeout", "2m", "--pids", "50"]);
+    for flags in [["--timeout", "3m"], ["--pids", "51"]] {
+        let refused = session.exec(&flags, &["true"]).status(125);
+        assert!(refused.err.contains("the session has"), "{refused:?}");
+    }
+    session.exec(&["--timeout", "2m"], &["true"]).ok();
+}
+
+each!(signals_go_to_commands_and_not_to_the_session);
+fn signals_go_to_commands_and_not_to_the_session(who: Who) {
+    let session = Session::new(who);
+    let job = || session.exec(&["--detach"], &["sleep", "9000"]).ok().out;
+    let (first, second) = (job(), job());
+    session
+        .verb("kill", &["--job", first.trim(), "--signal", "TERM"])
+        .ok();
+    session.verb("attach", &[first.trim()]).status(143);
+    assert_eq!(session.sh("ps ax | grep -c '[s]leep 9000'").ok().out, "1\n");
+    session.verb("kill", &["--signal", "KILL"]).ok();
+    session.verb("attach", &[second.trim()]).status(137);
+    session.exec(&[], &["true"]).ok();
+    let wrong = session.verb("kill", &["1"]).status(125);
+    assert!(wrong.err.contains("--job 1"), "{wrong:?}");
+    session.exec(&[], &["true"]).ok();
+}
+
+each!(a_detached_command_that_is_not_there_says_so);
+fn a_detached_command_that_is_not_there_says_so(who: Who) {
+    let session = Session::new(who);
+    let failed = session
+        .exec(&["--detach"], &["no-such-program"])
+        .status(127);
+    assert!(
+        failed.err.contains("no directory of the jail's PATH"),
+        "{failed:?}"
+    );
+    let ended = session
+        .exec(&["--detach", "--timeout", "100ms"], &["sleep", "60"])
+        .ok();
+    let attached = session.verb("attach", &[ended.out.trim()]).status(124);
+    assert!(attached.err.contains("time limit"), "{attached:?}");
+    let jobs = session.verb("jobs", &["--json"]).ok();
+    let jobs: serde_json::Value = serde_json::from_str(&jobs.out).expect("JSON");
+    let verdicts = jobs["jobs"].as_array().expect("a list").iter();
+    let kinds: Vec<_> = verdicts.map(|job| job["verdict"]["kind"].clone()).collect();
+    assert!(kinds.contains(&"timeout".into()), "{kinds:?}");
+}
+
+each!(a_command_has_the_callers_terminal);
+fn a_command_has_the_callers_terminal(who: Who) {
+    let session = Session::new(who);
+    let mut command = session.command(&[], &["sh", "-c", "echo $TERM $OTHER"]);
+    command.env("TERM", "vt220").env("OTHER", "not passed");
+    assert_eq!(said(command).ok().out, "vt220\n");
 }

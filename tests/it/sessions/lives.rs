@@ -3,7 +3,7 @@
 use nix::sys::signal::{SIGKILL, kill};
 use nix::unistd::Pid;
 
-use super::{Session, said};
+use super::{Session, of, said};
 use crate::support::{Who, wait};
 
 each!(files_and_processes_stay_between_commands);
@@ -106,12 +106,16 @@ each!(a_command_that_runs_when_its_session_ends_has_a_verdict);
 fn a_command_that_runs_when_its_session_ends_has_a_verdict(who: Who) {
     let session = Session::new(who);
     let mut command = session.command(&[], &["sh", "-c", "touch ready; sleep 5000"]);
-    let mut client = command.spawn().expect("creel starts");
+    command.stderr(std::process::Stdio::piped());
+    let client = command.spawn().expect("creel starts");
     let path = session.workspace.path();
     wait::until("the command runs", || path.join("ready").exists());
     session.verb("kill", &[]).ok();
-    let status = wait::end(&mut client);
-    assert_eq!(status.code(), Some(137));
+    let ended = of(client.wait_with_output().expect("creel ends")).status(137);
+    assert!(
+        ended.err.contains("the session was ended: creel kill"),
+        "{ended:?}"
+    );
 }
 
 each!(a_killed_keeper_takes_its_session_along);
@@ -162,6 +166,11 @@ fn idle_and_old_sessions_end(who: Who) {
     for session in [&idle, &old] {
         session.verb("wait", &[]).ok();
         assert_eq!(session.state(), "ended");
+        let cause = session.inspect()["cause"].to_string();
+        assert!(
+            cause.contains("--idle-timeout") || cause.contains("--max-age"),
+            "{cause}"
+        );
     }
     // A command keeps a session from being idle.
     let busy = Session::with(who, &["--idle-timeout", "3s"]);

@@ -102,6 +102,15 @@ pub enum SessionError {
         "--memory, --cpus and --pids for one command need cgroups v1 or controllers below the session's group, which this machine does not give; set them at `creel create`, for all commands together"
     )]
     NoOwnLimits,
+    /// A limit of one command is wider than the session's.
+    #[error(
+        "{what} {asked}: the session has {most} for all of its commands; ask for no more, or make it with more (`creel create --replace {what} {asked}`)"
+    )]
+    Beyond {
+        what: &'static str,
+        asked: String,
+        most: String,
+    },
     /// Pid 1 does not take a request.
     #[error(
         "the session's first process does not take requests ({source}); `creel kill` ends the session"
@@ -141,6 +150,7 @@ creel_policy::codes!(SessionError {
     Self::Streams => "session-streams",
     Self::Group { .. } => "session-group",
     Self::NoOwnLimits => "session-no-own-limits",
+    Self::Beyond { .. } => "session-beyond",
     Self::First { .. } => "session-first",
     Self::Unknown { .. } => "session-unknown",
     Self::NoJob { .. } => "session-no-job",

@@ -27,13 +27,17 @@ use crate::{
     judge,
 };
 use creel_jail::JailError;
+use creel_jail::covers::Fate;
 use creel_jail::init::MOST_COMMANDS;
-use creel_jail::protocol::{DISKS, FIRST};
+use creel_jail::protocol::{DISKS, FIRST, Request};
 use creel_plan::{Act, CommandPlan, Host, PLACEHOLDER, Plan, resolve};
 use creel_sys::process::Change;
 use creel_sys::readiness;
 use creel_sys::signal::{self, Held};
 
+/// Why a session ends that its keeper was asked to end by a signal.
+const SIGNALLED: &str = "its keeper was asked to end by a signal";
+const UNCOVERED: &str = "a name that its policy denies or protects was replaced or removed";
 /// How long the clients of a session that has ended have to take their answers.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -43,9 +47,12 @@ pub struct Settings {
     pub claim: Claim,
     /// How it is made.
     pub record: Record,
-    /// The lines for people about the end of a command, as `creel run` prints them.
-    pub lines: fn(&Verdict) -> Vec<String>,
+    /// The lines for people about the end of a command, and the names of the limits that are its own.
+    pub lines: Lines,
 }
+
+/// Makes the lines for people about the end of a command. The names are those of limits that are its own.
+pub type Lines = fn(&Verdict, &[&'static str]) -> Vec<String>;
 
 /// Why a session did not come about, or could not be watched.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +89,7 @@ pub(super) struct Keeper {
     pub claim: Claim,
     pub record: Record,
     pub events: Events,
-    pub lines: fn(&Verdict) -> Vec<String>,
+    pub lines: Lines,
     declared: Declared,
     host: Host,
     pub kernel: String,
@@ -97,8 +104,10 @@ pub(super) struct Keeper {
     pub paused: Cell<bool>,
     /// The jail has ended.
     pub over: Cell<bool>,
-    /// A client asked for the end.
+    /// The end was asked for.
     pub asked: Cell<bool>,
+    /// What asked for it.
+    why: Cell<&'static str>,
     /// When the last command ended, or the session began.
     idle: Cell<Moment>,
     /// Kills for lack of memory that are known already.
@@ -114,6 +123,10 @@ pub(super) struct Job {
     pub began: u64,
     pub detached: bool,
     pub exit_status: Option<u8>,
+    /// The lines for people about its end.
+    pub lines: Vec<String>,
+    /// Of a command that has ended.
+    pub verdict: Option<serde_json::Value>,
 }
 
 /// The place of a command among those that run at once, as long as it runs.
@@ -164,6 +177,13 @@ impl Keeper {
         let text = |bytes: &Vec<u8>| OsString::from_vec(bytes.clone());
         let mut request = self.declared.request.clone();
         request.command = ask.command.iter().map(text).collect();
+        let passed = &self.declared.policy.environment.pass;
+        let is_passed = |name: &[u8]| passed.iter().any(|pass| pass.value.as_bytes() == name);
+        for (name, value) in ask.offered.iter().filter(|(name, _)| is_passed(name)) {
+            let own = text(name);
+            request.caller_env.retain(|(other, _)| *other != own);
+            request.caller_env.push((own, text(value)));
+        }
         let variables = ask
             .env
             .iter()
@@ -280,9 +300,78 @@ impl Keeper {
         true
     }
 
+    /// Sends a signal to every command. pid 1 is not one: SIGKILL or SIGSTOP would end or stop the session.
+    pub fn signal_all(&self, number: i32) {
+        for command in self.running.borrow().keys() {
+            let request = Request::Signal {
+                command: *command,
+                number,
+            };
+            let _ = self.jail.live.request(request, &[]);
+        }
+    }
+
+    /// Sends a signal to one command. False if it does not run.
+    pub fn signal_one(&self, command: u32, number: i32) -> bool {
+        let runs = self.running.borrow().contains_key(&command);
+        runs && self
+            .jail
+            .live
+            .request(Request::Signal { command, number }, &[])
+            .is_ok()
+    }
+
+    /// Refuses limits of one command that are wider than the session's.
+    pub fn within_limits(&self, ask: &super::wire::ExecAsk) -> Result<(), SessionError> {
+        let group = self.plan.jail.build.iter().find_map(|act| match act {
+            Act::Cgroup(limits) => Some(*limits),
+            _ => None,
+        });
+        let most = |what, asked: Option<u64>, most: Option<u64>, shown: fn(u64) -> String| match (
+            asked, most,
+        ) {
+            (Some(asked), Some(most)) if asked > most => Err(SessionError::Beyond {
+                what,
+                asked: shown(asked),
+                most: shown(most),
+            }),
+            _ => Ok(()),
+        };
+        let bytes = |n| creel_policy::Bytes(n).to_string();
+        let span = |n| creel_policy::Span(n).to_string();
+        let number = |n: u64| n.to_string();
+        let memory = group.map(|group| group.memory);
+        most("--memory", ask.memory, memory, bytes)?;
+        most("--pids", ask.pids, Some(self.most_processes()), number)?;
+        most(
+            "--timeout",
+            ask.timeout,
+            Some(self.plan.command.watch.timeout),
+            span,
+        )
+    }
+
+    /// Whether the session is ending or over.
+    pub fn is_ending(&self) -> bool {
+        self.over.get() || self.asked.get() || self.jail.cause().is_some()
+    }
+
+    /// What ended the session.
+    pub fn why(&self) -> &'static str {
+        match self.jail.cause() {
+            Some(Cause::Oom) => "it needed more memory than its limit",
+            Some(Cause::CpuTime) => "its processor time is used up",
+            Some(Cause::JanitorDied) => "its janitor was killed",
+            Some(Cause::Uncovered) => UNCOVERED,
+            _ => self.why.get(),
+        }
+    }
+
     /// Ends the session.
-    pub fn end(&self, grace: Option<Duration>) {
-        self.asked.set(true);
+    pub fn end(&self, why: &'static str, grace: Option<Duration>) {
+        if !self.asked.replace(true) {
+            self.why.set(why);
+        }
         self.pause(false);
         match grace {
             Some(grace) if !self.running.borrow().is_empty() => {
@@ -357,6 +446,7 @@ pub fn keep(
         paused: Cell::new(false),
         over: Cell::new(false),
         asked: Cell::new(false),
+        why: Cell::new("its first process ended"),
         idle: Cell::new(Moment::now()),
         oom_kills: Cell::new(0),
         changed: Notify::new(),
@@ -367,12 +457,16 @@ pub fn keep(
     served?;
     let mut keeper = Rc::into_inner(keeper).ok_or(SessionError::Ending)?;
     let exited = runtime.block_on(finish(&mut keeper, watched, started))?;
+    let why = keeper.why();
     let (jail, claim, events) = (keeper.jail, keeper.claim, keeper.events);
     let (told, janitor) = jail.live.clean();
     let mut notes = Notes::default();
     notes.add(told);
     let mut exited = exited;
     exited.uncovered.extend(notes.uncovered);
+    if exited.uncovered.iter().any(|name| name.fate == Fate::Ended) {
+        exited.cause.get_or_insert(Cause::Uncovered);
+    }
     exited.janitor = janitor;
     if let Ended::Setup(error) = exited.end {
         return Err(error.into());
@@ -380,10 +474,16 @@ pub fn keep(
     let id = keeper.record.id.clone();
     let mut verdict = judge(id, &plan, &keeper.kernel, &exited, Detail::Full);
     verdict.left = before.map(|before| before.look(Extent::Budget));
-    events.record(&Event::Ended {
-        cause: verdict.error.as_deref().unwrap_or("asked"),
+    let cause = match exited.cause {
+        Some(Cause::Uncovered) => UNCOVERED,
+        _ => why,
+    };
+    events.record(&Event::Ended { cause });
+    let end = serde_json::json!({
+        "cause": cause,
+        "verdict": serde_json::from_str::<serde_json::Value>(&verdict.to_json()).ok(),
     });
-    let _ = claim.write("end", &verdict.to_json());
+    let _ = claim.write("end", &end.to_string());
     Ok(verdict)
 }
 
@@ -417,7 +517,7 @@ async fn live_on(
                 digest: &keeper.record.digest,
             });
             if !ready() {
-                keeper.end(None);
+                keeper.end("its maker is gone", None);
             }
             let born = Moment::now();
             let mut accept = pin!(serve::accept(keeper, &listener));
@@ -428,8 +528,11 @@ async fn live_on(
                     number = signals.next() => hear(keeper, number),
                     () = keeper.change() => {}
                     () = until(keeper.deadline(born)) => {
-                        keeper.events.record(&Event::Act { verb: "expire" });
-                        keeper.end(Some(keeper.grace()));
+                        let why = match keeper.running.borrow().is_empty() {
+                            true => "no command ran for its --idle-timeout",
+                            false => "it was as old as its --max-age",
+                        };
+                        keeper.end(why, Some(keeper.grace()));
                         // Only once: from now on the jail's own deadline counts.
                         run.await;
                         break;
@@ -452,8 +555,12 @@ async fn live_on(
 
 fn hear(keeper: &Keeper, number: i32) {
     match number {
-        signal::TERM | signal::INT | signal::QUIT if keeper.asked.get() => keeper.end(None),
-        signal::TERM | signal::INT | signal::QUIT => keeper.end(Some(keeper.grace())),
+        signal::TERM | signal::INT | signal::QUIT if keeper.asked.get() => {
+            keeper.end(SIGNALLED, None);
+        }
+        signal::TERM | signal::INT | signal::QUIT => {
+            keeper.end(SIGNALLED, Some(keeper.grace()));
+        }
         // A keeper has no terminal, and whoever made it may be gone.
         _ => {}
     }

@@ -15,11 +15,12 @@ use super::wire::{Ask, ExecAsk, Fds, Tell};
 use crate::events::{finished, until};
 use crate::jail::{CommandEnd, Mail, Said};
 use crate::stream::{self, Budget};
-use crate::{Cause, Detail, Ended, Exited, LEAST_GRACE, judge};
+use crate::verdict::{Fault, Kind};
+use crate::{Cause, Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_jail::Stdio;
 use creel_jail::branch::{Branch, OwnLimits};
 use creel_jail::cgroup::Counters;
-use creel_jail::protocol::{DISKS, Request};
+use creel_jail::protocol::{DISKS, Request, Stumble};
 use creel_plan::{Act, CommandPlan, Plan, Terminal};
 use creel_sys::handed::{self, Parts};
 use creel_sys::process::{Change, Usage};
@@ -35,13 +36,15 @@ struct One<'k> {
     mail: Rc<Mail>,
     branch: Option<Branch>,
     limits: OwnLimits,
+    /// The names of the limits that the request has set.
+    own: Vec<&'static str>,
     plan: CommandPlan,
     started: Instant,
     cause: Option<Cause>,
     /// When it is killed.
     deadline: Option<Moment>,
     is_started: bool,
-    not_executed: Option<Errno>,
+    not_executed: Option<(Errno, Stumble)>,
     end: Option<CommandEnd>,
     output: u64,
     lost: Option<String>,
@@ -52,12 +55,7 @@ pub(super) async fn exec(keeper: &Rc<Keeper>, client: &Connection, ask: ExecAsk,
     let full = ask.full;
     match One::start(keeper, &ask, fds) {
         Ok((one, None)) => one.attached(client, full).await,
-        Ok((one, Some(log))) => {
-            client.tell(&Tell::Job {
-                number: one.place.number,
-            });
-            one.detached(log).await;
-        }
+        Ok((one, Some(log))) => one.detached(client, log).await,
         Err(error) => client.refuse(keeper, &error),
     }
 }
@@ -75,6 +73,7 @@ impl<'k> One<'k> {
         fds: Fds,
     ) -> Result<(One<'k>, Option<Log>), SessionError> {
         let started = Instant::now();
+        keeper.within_limits(ask)?;
         let plan = keeper.plan_of(ask)?;
         let shown = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         let command: Vec<String> = ask.command.iter().map(shown).collect();
@@ -83,6 +82,8 @@ impl<'k> One<'k> {
             began: record::now(),
             detached: ask.detach,
             exit_status: None,
+            lines: vec![],
+            verdict: None,
         })?;
         let group = |e: creel_jail::cgroup::CgroupError| match e.source.kind() {
             std::io::ErrorKind::Unsupported => SessionError::NoOwnLimits,
@@ -124,6 +125,7 @@ impl<'k> One<'k> {
         all.extend(groups.iter().map(AsFd::as_fd));
         let request = Request::Start {
             command: place.number,
+            grouped: branch.is_some(),
         };
         keeper.jail.live.request(request, &all).map_err(first)?;
         keeper.events.record(&Event::Exec {
@@ -137,6 +139,7 @@ impl<'k> One<'k> {
             mail,
             branch,
             limits,
+            own: own(ask),
             plan,
             started,
             cause: None,
@@ -177,8 +180,8 @@ impl<'k> One<'k> {
                 () = until(self.deadline) => self.kill(Cause::Asked),
                 () = until(starting) => {
                     // It hangs before its exec, and pid 1 with it.
-                    client.refuse(self.keeper, &SessionError::First { source: Errno::TIMEDOUT });
-                    return self.leave(crate::exit::OWN_FAILURE);
+                    let source = Errno::TIMEDOUT;
+                    return client.refuse(self.keeper, &SessionError::First { source });
                 }
             }
         }
@@ -200,18 +203,28 @@ impl<'k> One<'k> {
             }
         }
         let verdict = self.judge(full);
-        let lines = (self.keeper.lines)(&verdict);
         client.tell(&Tell::Verdict {
             exit_status: verdict.exit_status,
-            lines,
+            lines: self.lines(&verdict),
             verdict: full.then(|| verdict.to_json()),
         });
-        self.leave(verdict.exit_status);
+        self.leave(&verdict);
+    }
+
+    /// The lines for people.
+    fn lines(&self, verdict: &Verdict) -> Vec<String> {
+        (self.keeper.lines)(verdict, &self.own)
     }
 
     /// Serves a command whose output goes to a file of the session.
-    async fn detached(mut self, log: Log) {
+    async fn detached(mut self, client: &Connection, log: Log) {
         use std::os::fd::AsRawFd as _;
+        if !self.has_started(client).await {
+            return;
+        }
+        client.tell(&Tell::Job {
+            number: self.place.number,
+        });
         let budget = Budget::new(self.plan.watch.output);
         let copy = stream::relay(log.output, log.file.as_raw_fd(), &budget);
         let mut copy: Option<Pin<Box<dyn Future<Output = stream::End>>>> = Some(Box::pin(copy));
@@ -244,7 +257,35 @@ impl<'k> One<'k> {
         self.output = budget.passed();
         self.lost = loss.map(|error| error.to_string());
         let verdict = self.judge(false);
-        self.leave(verdict.exit_status);
+        self.leave(&verdict);
+    }
+
+    /// Whether a detached command runs; its client is told if it does not.
+    async fn has_started(&mut self, client: &Connection) -> bool {
+        let patience = Moment::now() + START;
+        while !self.is_started && self.end.is_none() && !self.keeper.over.get() {
+            let mail = Rc::clone(&self.mail);
+            tokio::select! {
+                biased;
+                () = mail.came() => self.hear(None),
+                () = self.keeper.change() => {}
+                () = until(Some(patience)) => {
+                    let source = Errno::TIMEDOUT;
+                    client.refuse(self.keeper, &SessionError::First { source });
+                    return false;
+                }
+            }
+        }
+        if self.not_executed.is_none() {
+            return true;
+        }
+        let verdict = self.judge(false);
+        client.tell(&Tell::Verdict {
+            exit_status: verdict.exit_status,
+            lines: self.lines(&verdict),
+            verdict: None,
+        });
+        false
     }
 
     fn hear(&mut self, client: Option<&Connection>) {
@@ -252,14 +293,14 @@ impl<'k> One<'k> {
             match said {
                 Said::Started => self.is_started = true,
                 Said::FileDone(..) => {}
-                Said::NotExecuted(errno) => {
-                    self.not_executed = Some(errno);
-                    // If no process was made, none will end.
-                    if !self.is_started && self.end.is_none() && errno == Errno::AGAIN {
+                Said::NotExecuted(errno, at) => {
+                    self.not_executed = Some((errno, at));
+                    if at == Stumble::NoProcess {
                         self.end = Some(CommandEnd {
                             change: Change::Exited(127),
                             disks: [[0; 2]; DISKS],
                             cpu: 0,
+                            usage: Usage::default(),
                         });
                     }
                 }
@@ -334,7 +375,7 @@ impl<'k> One<'k> {
         self.cause.is_some() || self.deadline.is_some() || self.keeper.over.get()
     }
 
-    fn judge(&self, full: bool) -> crate::Verdict {
+    fn judge(&self, full: bool) -> Verdict {
         let keeper = self.keeper;
         let mut hits = self.branch.as_ref().map(Branch::hits).unwrap_or_default();
         let killed = Change::Signaled(signal::KILL);
@@ -342,7 +383,7 @@ impl<'k> One<'k> {
             hits.oom_kills += keeper.new_oom_kills();
         }
         let end = match (self.not_executed, self.end) {
-            (Some(errno), _) => Ended::NotExecuted(errno),
+            (Some((errno, _)), _) => Ended::NotExecuted(errno),
             (None, Some(end)) => Ended::Command(end.change),
             (None, None) => Ended::Silent,
         };
@@ -360,7 +401,7 @@ impl<'k> One<'k> {
                 ..Counters::default()
             },
             cpu: self.end.map_or(0, |end| end.cpu),
-            usage: Usage::default(),
+            usage: self.end.map(|end| end.usage).unwrap_or_default(),
             wall: self.started.elapsed(),
             output: self.output,
             disks: self.end.map_or([[0; 2]; DISKS], |end| end.disks),
@@ -381,7 +422,8 @@ impl<'k> One<'k> {
         for act in plan.acts_mut() {
             if let Act::Cgroup(all) = act {
                 all.memory = self.limits.memory.unwrap_or(all.memory).min(all.memory);
-                all.pids = self.limits.pids.unwrap_or(all.pids).min(all.pids);
+                // One of the jail's is pid 1, which the verdict does not count.
+                all.pids = self.limits.pids.unwrap_or(keeper.most_processes()) + 1;
             }
         }
         let detail = match full {
@@ -401,10 +443,29 @@ impl<'k> One<'k> {
         {
             verdict.error = Some(text);
         }
+        if let Some((errno, Stumble::Workdir)) = self.not_executed {
+            let path = self.plan.workdir.display();
+            verdict.fail(
+                Fault::NoWorkdir,
+                None,
+                format!("the working directory {path}: {errno}"),
+            );
+            verdict.exit_status = exit::OWN_FAILURE;
+            verdict.kind = Kind::SetupFailed;
+        }
+        let was_killed = matches!(
+            self.end.map(|end| end.change),
+            None | Some(Change::Signaled(_))
+        );
+        if was_killed && self.cause.is_none() && self.not_executed.is_none() && keeper.is_ending() {
+            let text = format!("the session was ended: {}", keeper.why());
+            verdict.fail(Fault::SessionEnded, None, text);
+        }
         verdict
     }
 
-    fn leave(self, exit_status: u8) {
+    fn leave(self, verdict: &Verdict) {
+        let exit_status = verdict.exit_status;
         let number = self.place.number;
         self.keeper.events.record(&Event::End {
             number,
@@ -412,10 +473,23 @@ impl<'k> One<'k> {
         });
         if let Some(job) = self.keeper.running.borrow_mut().get_mut(&number) {
             job.exit_status = Some(exit_status);
+            job.lines = self.lines(verdict);
+            job.verdict = serde_json::from_str(&verdict.to_json()).ok();
         }
         drop(self.branch);
         drop(self.place);
     }
+}
+
+/// The names of the limits that a request sets.
+fn own(ask: &ExecAsk) -> Vec<&'static str> {
+    let all = [
+        ("memory", ask.memory.is_some()),
+        ("pids", ask.pids.is_some()),
+        ("timeout", ask.timeout.is_some()),
+    ];
+    let set = all.into_iter().filter(|(_, set)| *set);
+    set.map(|(name, _)| name).collect()
 }
 
 fn first(source: Errno) -> SessionError {

@@ -116,17 +116,27 @@ async fn one_request(keeper: &Rc<Keeper>, connection: &Connection) -> bool {
         Ask::Wait => ended(keeper, connection).await,
         Ask::SignalAll { number } => {
             act("signal");
-            keeper.jail.live.signal(number);
+            keeper.signal_all(number);
             connection.tell(&Tell::Done);
+        }
+        Ask::SignalJob { job, number } => {
+            act("signal");
+            match keeper.signal_one(job, number) {
+                true => connection.tell(&Tell::Done),
+                false => connection.refuse(keeper, &SessionError::NoJob { number: job }),
+            }
         }
         Ask::Stop { grace } => {
             act("stop");
-            keeper.end(Some(grace.map_or(keeper.grace(), Duration::from_millis)));
+            keeper.end(
+                "creel stop",
+                Some(grace.map_or(keeper.grace(), Duration::from_millis)),
+            );
             ended(keeper, connection).await;
         }
         Ask::Kill => {
             act("kill");
-            keeper.end(None);
+            keeper.end("creel kill, rm --force or create --replace", None);
             ended(keeper, connection).await;
         }
         Ask::Pause | Ask::Resume => {
@@ -151,7 +161,10 @@ async fn ended(keeper: &Keeper, connection: &Connection) {
             _ = connection.next() => return,
         }
     }
-    connection.tell(&Tell::Ended { exit_status: 0 });
+    connection.tell(&Tell::Ended {
+        exit_status: 0,
+        lines: vec![],
+    });
 }
 
 async fn await_job(keeper: &Keeper, connection: &Connection, number: u32) {
@@ -165,6 +178,7 @@ async fn await_job(keeper: &Keeper, connection: &Connection, number: u32) {
     match ended {
         Some(job) => connection.tell(&Tell::Ended {
             exit_status: job.exit_status.unwrap_or(crate::exit::OWN_FAILURE),
+            lines: job.lines,
         }),
         None => connection.refuse(keeper, &SessionError::NoJob { number }),
     }
@@ -180,6 +194,7 @@ fn inspect(keeper: &Keeper) -> serde_json::Value {
             "detached": job.detached,
             "state": if job.exit_status.is_some() { "ended" } else { "running" },
             "exit_status": job.exit_status,
+            "verdict": job.verdict,
         })
     };
     let running = keeper.running.borrow();

@@ -69,6 +69,13 @@ pub enum Ask {
         /// signal(7)
         number: i32,
     },
+    /// Send a signal to one command.
+    SignalJob {
+        /// Its number.
+        job: u32,
+        /// signal(7)
+        number: i32,
+    },
     /// End the session: SIGTERM to all commands, SIGKILL after the grace.
     Stop {
         /// Milliseconds; `None` for the policy's.
@@ -113,6 +120,9 @@ pub struct ExecAsk {
     /// The working directory; `None` for the session's.
     #[serde(with = "lossless::list", default)]
     pub workdir: Vec<Vec<u8>>,
+    /// Variables of the caller's that it gets if the policy passes them on.
+    #[serde(with = "lossless::map", default)]
+    pub offered: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Rows and columns of its own terminal.
     #[serde(default)]
     pub terminal: Option<[u16; 2]>,
@@ -191,8 +201,11 @@ pub enum Tell {
     },
     /// The session has ended.
     Ended {
-        /// The exit status of `creel wait`.
+        /// The exit status of `creel attach`.
         exit_status: u8,
+        /// Lines for people.
+        #[serde(default)]
+        lines: Vec<String>,
     },
     /// Done.
     Done,
