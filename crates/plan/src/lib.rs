@@ -18,6 +18,7 @@
 )]
 
 mod act;
+pub mod card;
 mod command;
 mod containment;
 mod covers;

@@ -47,6 +47,9 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     let mut view = View::new(host, on_host, home.clone());
     view.identity = identity(policy, host);
     view.workspace(policy, request)?;
+    view.card = request
+        .stays
+        .then(|| card::card(policy, &view.workspace.path));
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.contained(policy, request)?;

@@ -98,6 +98,14 @@ impl View<'_> {
                 contents,
             });
         }
+        if let Some(card) = self.card.as_ref().filter(|_| self.shows_card()) {
+            made.directory(card::DIRECTORY.as_ref(), &mut acts);
+            acts.push(Act::File {
+                path: card::CARD.into(),
+                mode: 0o444,
+                contents: card.clone(),
+            });
+        }
         if let Some(identity) = self.identity {
             let named =
                 |path: &Path| self.binds.contains_key(path) || self.links.contains_key(path);
@@ -318,6 +326,13 @@ impl View<'_> {
         }
     }
 
+    /// Whether the card has a place of its own: not where the policy grants the host's directory.
+    fn shows_card(&self) -> bool {
+        let place = Path::new(card::DIRECTORY);
+        let meets = |path: &PathBuf| within(place, path) || within(path, place);
+        !self.binds.keys().chain(self.links.keys()).any(meets)
+    }
+
     pub(super) fn rules(&self) -> Vec<LandlockRule> {
         let rule = |path: &Path, node, rights| LandlockRule {
             path: path.into(),
@@ -331,6 +346,13 @@ impl View<'_> {
             rule("/dev".as_ref(), Node::Directory, Rights::Use),
             rule("/proc".as_ref(), Node::Directory, Rights::Use),
         ];
+        if self.card.is_some() && self.shows_card() {
+            rules.push(rule(
+                card::DIRECTORY.as_ref(),
+                Node::Directory,
+                Rights::Read,
+            ));
+        }
         if !self.groups.is_empty() {
             rules.push(rule(GROUPS.as_ref(), Node::Directory, Rights::Read));
         }

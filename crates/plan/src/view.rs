@@ -43,6 +43,8 @@ pub(super) struct View<'a> {
     /// The paths of the jail's control groups.
     pub(super) groups: Vec<(PathBuf, GroupView)>,
     pub(super) identity: Option<&'a Identity>,
+    /// The text of the card, in a jail that stays.
+    pub(super) card: Option<String>,
 }
 
 /// A mount without idmap support in a tree that is idmapped. The jail sees it with the owners of the host,
@@ -127,6 +129,7 @@ impl<'a> View<'a> {
             execution: "programs in executable grants".into(),
             groups: vec![],
             identity: None,
+            card: None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::cli::answer;
 use crate::cli::failure::Failure;
 use creel_policy::Span;
 use creel_session::SessionError;
+use creel_session::keep::client::Client;
 use creel_session::keep::store::{self, Life, Store};
 use creel_session::keep::wire::{Ask, Tell};
 use creel_sys::signal;
@@ -125,7 +126,11 @@ pub fn wait(args: &NamesArgs) -> Result<u8, Failure> {
             Some(Life::Over) => return Ok(()),
             Some(Life::Alive) => {}
         }
-        ask(store, name, &Ask::Wait)?;
+        match Client::connect(store, name).and_then(|client| client.ask(&Ask::Wait)) {
+            // It is ending: its keeper does not listen any more.
+            Ok(_) | Err(SessionError::Ended { .. } | SessionError::Silent { .. }) => {}
+            Err(error) => return Err(failure(&error)),
+        }
         until_over(store, name);
         Ok(())
     })

@@ -217,3 +217,29 @@ fn nothing_is_left_of_many(who: Who) {
         }
     });
 }
+
+each!(a_card_says_what_may_be_done);
+fn a_card_says_what_may_be_done(who: Who) {
+    let session = Session::with(who, &["--memory", "300MiB", "--read", "/usr/include"]);
+    let card = session.sh("cat /run/creel/card.md").ok().out;
+    for wanted in [
+        "300MiB",
+        "read and write",
+        "- /usr/include\n",
+        "none but loopback",
+    ] {
+        assert!(card.contains(wanted), "{wanted}: {card}");
+    }
+    let path = session.workspace.path();
+    assert!(card.contains(&*path.to_string_lossy()), "{card}");
+    let changed = session.sh("echo x > /run/creel/card.md; echo x > /run/creel/other");
+    assert_ne!(changed.status, 0, "{changed:?}");
+    assert_eq!(session.sh("cat /run/creel/card.md").ok().out, card);
+    // A run has none: it ends with its command.
+    let mut run = session.creel("run");
+    if !crate::support::has_cgroups(who) {
+        run.args(["--allow-degraded", "cgroup"]);
+    }
+    run.args(["--", "cat", "/run/creel/card.md"]);
+    assert_ne!(said(run).status, 0);
+}

@@ -1,0 +1,99 @@
+//! The card of a session, `/run/creel/card.md`: what its commands may do, for the agent that reads it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::paths::workspace_mode;
+use creel_policy::net::Mode;
+use creel_policy::{PathRule, Policy, WorkspaceMode};
+
+/// The directory of the card, in the jail.
+pub const DIRECTORY: &str = "/run/creel";
+/// The card.
+pub const CARD: &str = "/run/creel/card.md";
+/// Lines of one list. Paths are a project's to choose, and the root of the jail is small.
+const MOST: usize = 40;
+
+/// The card under a policy, for a workspace at this path.
+pub(super) fn card(policy: &Policy, workspace: &Path) -> String {
+    let files = &policy.filesystem;
+    let limits = &policy.limits;
+    let mode = match workspace_mode(policy) {
+        WorkspaceMode::None => "empty at the start, and gone at the end",
+        WorkspaceMode::ReadOnly => "read only",
+        WorkspaceMode::ReadWrite => "read and write",
+    };
+    let mut text = format!(
+        "# This is a creel session\n\n\
+        A jail that stays between commands. Its policy is `{}`.\n\n\
+        - workspace: {} ({mode})\n\
+        - files in /tmp and in the home directory stay until the session ends\n\
+        - memory {}, {} processors, {} processes, for all commands together\n\
+        - a command: {}, {} of output\n\
+        - what a command starts with `&` ends with it\n",
+        plain(&policy.name),
+        plain(&workspace.to_string_lossy()),
+        limits.memory.value,
+        limits.cpus.value,
+        limits.pids.value,
+        limits.timeout.value,
+        limits.output.value,
+    );
+    for (title, rules) in [
+        ("may be read", &files.read),
+        ("may be written", &files.write),
+        ("may be executed", &files.exec),
+        ("denied", &files.deny),
+        ("kept as they are, and not created", &files.protect),
+    ] {
+        list(&mut text, title, rules.iter().map(path));
+    }
+    let network = &policy.network;
+    match network.mode {
+        Mode::None => text += "\nNetwork: none but loopback.\n",
+        _ => {
+            let allowed = network.lists.iter().flat_map(|list| &list.rules);
+            list(
+                &mut text,
+                "may be connected to",
+                allowed.map(ToString::to_string),
+            );
+            list(
+                &mut text,
+                "refused",
+                network.deny.iter().map(ToString::to_string),
+            );
+        }
+    }
+    text += "\nWhatever is not listed is not there. To get more, say what you need and why: the person who made \
+        the session can make it anew with `creel create --replace` and a flag such as `--read PATH`, \
+        `--write PATH` or `--allow-net HOST`.\n";
+    text
+}
+
+fn path(rule: &PathRule) -> String {
+    rule.path.as_str().to_owned()
+}
+
+fn list(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    let _ = write!(text, "\nPaths or hosts that are {title}:\n\n");
+    for line in lines.by_ref().take(MOST) {
+        let _ = writeln!(text, "- {}", plain(&line));
+    }
+    let more = lines.count();
+    if more > 0 {
+        let _ = writeln!(text, "- and {more} more");
+    }
+}
+
+/// A file's name must not begin a line of its own on the card.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .take(512)
+        .collect()
+}
