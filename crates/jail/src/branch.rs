@@ -173,25 +173,12 @@ impl Branch {
         }
     }
 
-    /// A pid may belong to another process by now. A process whose pid is listed after it was pinned is in the
-    /// group: none is made there any more, and only this process moves others in.
     fn kill_each(&self, pids: &[i32]) {
-        let pin = |pid: &i32| {
-            Some((
-                *pid,
-                pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok()?,
-            ))
-        };
-        let pinned: Vec<(i32, OwnedFd)> = pids.iter().filter_map(pin).collect();
-        let still = self.pids();
-        for (_, process) in pinned.iter().filter(|(pid, _)| still.contains(pid)) {
-            let _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
-        }
+        kill_in(&self.main, pids);
     }
 
     fn pids(&self) -> Vec<i32> {
-        let text = fs::read_to_string(self.main.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        pids_in(&self.main)
     }
 
     /// Kills what runs in the group, and removes it. False if it could not be removed.
@@ -219,6 +206,34 @@ impl Drop for Branch {
     fn drop(&mut self) {
         self.take_away();
     }
+}
+
+/// Kills the processes of a jail's own group but `first`, its pid 1. Those of commands are in groups below.
+pub(super) fn kill_beside(jail: &Group, first: i32) {
+    if let Some(dir) = jail.v1().map(|[_, pids, _]| pids).or(jail.v2()) {
+        let mut pids = pids_in(dir);
+        pids.retain(|pid| *pid != first);
+        kill_in(dir, &pids);
+    }
+}
+
+/// A pid may belong to another process by now. A process whose pid is listed after it was pinned is in the group, or
+/// was when it was pinned: it is the jail's in any case, since only its processes are ever in its groups.
+fn kill_in(dir: &Path, pids: &[i32]) {
+    let pin = |pid: &i32| {
+        let process = pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok()?;
+        Some((*pid, process))
+    };
+    let pinned: Vec<(i32, OwnedFd)> = pids.iter().filter_map(pin).collect();
+    let still = pids_in(dir);
+    for (_, process) in pinned.iter().filter(|(pid, _)| still.contains(pid)) {
+        let _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
+    }
+}
+
+fn pids_in(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 /// Makes a directory. One that an earlier command left is used if it is empty.

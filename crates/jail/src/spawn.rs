@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::branch;
 use super::cgroup::Group;
 use super::error::JailError;
 use super::janitor::{Janitor, Leaving, Told};
@@ -247,6 +248,16 @@ impl Live {
     /// requests unread.
     pub fn request(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         socket::send_now(self.socket.as_fd(), &request.encode(), fds)
+    }
+
+    /// Continues the first process, and kills what is in its own control group beside it: children of its that have
+    /// not joined a group of their own yet, since a process of the jail has stopped them. False without a group.
+    pub fn kill_strays(&self) -> bool {
+        self.signal(signal::CONT);
+        if let Some(group) = &self.group {
+            branch::kill_beside(group, self.pid);
+        }
+        self.group.is_some()
     }
 
     /// Lets the jail's user open these pipes by name (/dev/stdout), as those of the first command.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use error::{ExecuteError, OutletFault};
 
 use super::declare::Declared;
+use super::keep::store::state_dir;
 use super::left::{self, Extent};
 use super::stream::{self, Ours};
 use super::verdict::Fault;
@@ -127,6 +128,7 @@ impl Planned {
         network: Option<Ahead>,
     ) -> Result<Planned, ExecuteError> {
         secrets::check(&plan)?;
+        outlets::check_state(&plan, &state_dir())?;
         Ok(Planned {
             plan,
             host,

@@ -230,6 +230,24 @@ pub fn fixed(number: i32) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
+/// Closes every descriptor from 3 on but `kept` and that of /proc.
+pub fn close_all_but(kept: &[i32]) -> Result<()> {
+    let mut kept: Vec<i32> = kept
+        .iter()
+        .copied()
+        .chain(super::procfs::opened())
+        .collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for number in kept.into_iter().map(i32::unsigned_abs) {
+        if number > from {
+            close_between(from, number - 1)?;
+        }
+        from = from.max(number + 1);
+    }
+    close_between(from, u32::MAX)
+}
+
 /// Connects descriptors 0, 1 and 2 to /dev/null, for a process that outlives its caller.
 pub fn no_streams() -> Result<()> {
     let null = rx::openat(

@@ -44,6 +44,16 @@ pub fn of(socket: BorrowedFd<'_>) -> Result<Peer> {
     })
 }
 
+/// Kills the process at the other end, if it is this user's own. `ESRCH`: it has ended; `EPERM`: it is another's.
+/// Before Linux 6.5, which cannot pin it, `ENOPROTOOPT`.
+pub fn kill(socket: BorrowedFd<'_>) -> Result<()> {
+    let pinned = pinned(socket).ok_or(Errno::NOPROTOOPT)?;
+    match of(socket)? {
+        Peer::Own => signal::send_pidfd(pinned.as_fd(), signal::KILL),
+        _ => Err(Errno::PERM),
+    }
+}
+
 fn pinned(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     let pidfd: libc::c_int = option(socket, SO_PEERPIDFD).ok()?;
     // SAFETY: a successful call has stored a new descriptor, which nothing else owns.

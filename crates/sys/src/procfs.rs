@@ -33,6 +33,12 @@ pub fn is_of_this_namespace() -> Result<bool> {
     }
 }
 
+/// The number of this process's descriptor of `/proc`, if it has one already.
+pub fn opened() -> Option<i32> {
+    use std::os::fd::AsRawFd;
+    ROOT.get().map(AsRawFd::as_raw_fd)
+}
+
 /// The number of this process's descriptor of `/proc`, for a process that keeps few.
 pub fn descriptor() -> Option<i32> {
     use std::os::fd::AsRawFd;
@@ -56,9 +62,10 @@ pub fn read_all(file: OwnedFd) -> Result<Vec<u8>> {
     }
 }
 
+static ROOT: OnceLock<OwnedFd> = OnceLock::new();
+
 /// `/proc`, opened and checked once: a later mount over it has no effect.
 fn root() -> Result<&'static OwnedFd> {
-    static ROOT: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(root) = ROOT.get() {
         return Ok(root);
     }

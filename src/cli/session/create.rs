@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use creel_plan::request::Publish;
 use creel_policy::Span;
 use creel_session::declare::only_loopback;
 use creel_session::keep::client::Client;
-use creel_session::keep::store::{self, Claim, Store};
+use creel_session::keep::store::{self, Claim, Directory, Store};
 use creel_session::keep::wire::{Ask, ExecAsk, Tell};
 use creel_session::keep::{KeepError, Record, Settings, keep, now};
 use creel_session::{Declared, SessionError};
@@ -225,8 +225,10 @@ fn name(args: &CreateArgs) -> String {
 
 /// The process that becomes the keeper. Returns its exit status.
 fn keeper(args: &CreateArgs, name: &str, store: &Store, tell: OwnedFd) -> u8 {
-    // Ctrl-C ends the caller's job, and this process is none of it.
+    // Ctrl-C ends the caller's job, and this process is none of it. A lock or a pipe of the caller's must not stay
+    // for as long as the session.
     let _ = process::own_session();
+    let _ = fd::close_all_but(&[tell.as_raw_fd()]);
     let mut tell = Some(std::fs::File::from(tell));
     let mut say = |birth: &Birth| {
         let text = serde_json::to_vec(birth).unwrap_or_default();
@@ -285,7 +287,6 @@ fn born(
         max_age: args.max_age.map(|span| span.0),
     };
     fd::no_streams()?;
-    let path = claim.path().to_path_buf();
     let settings = Settings {
         claim,
         record,
@@ -297,7 +298,8 @@ fn born(
         say(&Birth::Ready)
     };
     let kept = keep(prepared, declared, settings, ready);
-    if kept.is_err() && !path.join("end").exists() {
+    let has_ended = |directory: Directory| directory.open("end").is_ok();
+    if kept.is_err() && !store.open(name).ok().flatten().is_some_and(has_ended) {
         // Nothing of it was a session.
         let _ = store.remove(name);
     }
@@ -328,8 +330,10 @@ fn claim(store: &Store, name: &str, digest: &str, replace: bool) -> Result<Optio
                 return Err(failure(&SessionError::Differs { name: name.into() }));
             }
             Some(false) => {
-                let client = Client::connect(store, name).map_err(|e| failure(&e))?;
-                let _ = client.ask(&Ask::Stop { grace: None });
+                // It may have ended by itself meanwhile.
+                if let Ok(client) = Client::connect(store, name) {
+                    let _ = client.ask(&Ask::Stop { grace: None });
+                }
             }
             // It is being made, or it is ending.
             None => {}

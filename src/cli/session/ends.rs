@@ -5,12 +5,16 @@ use std::time::Duration;
 use super::{NameArgs, client, failure, store};
 use crate::cli::answer;
 use crate::cli::failure::Failure;
+use crate::cli::hint;
 use creel_policy::Span;
 use creel_session::SessionError;
 use creel_session::keep::client::Client;
 use creel_session::keep::store::{self, Life, Store};
 use creel_session::keep::wire::{Ask, Tell};
 use creel_sys::signal;
+
+/// How long a keeper has to end its session when it is asked to do so at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One or more sessions
 #[derive(clap::Args)]
@@ -102,11 +106,20 @@ fn each(
 }
 
 fn ask(store: &Store, name: &str, ask: &Ask) -> Result<Tell, Failure> {
-    match client(store, name)?.ask(ask) {
+    client(store, name)?.ask(ask).map_err(|e| failure(&e))
+}
+
+/// Ends a session at once. A keeper that does not answer is killed, and its session with it.
+fn end_now(store: &Store, name: &str) -> Result<(), Failure> {
+    let client = client(store, name)?;
+    match client.ask_within(&Ask::Kill, PATIENCE) {
         // It has ended before it answered.
-        Err(SessionError::Silent { .. }) => Ok(Tell::Done),
-        other => other.map_err(|e| failure(&e)),
+        Ok(Some(_)) | Err(SessionError::Silent { .. }) => {}
+        Ok(None) => client.kill_keeper().map_err(|e| failure(&e))?,
+        Err(error) => return Err(failure(&error)),
     }
+    until_over(store, name);
+    Ok(())
 }
 
 /// Waits until the keeper has gone: the files of the end are written then.
@@ -147,7 +160,10 @@ pub fn resume(args: &NameArgs) -> Result<u8, Failure> {
 pub fn stop(args: &StopArgs) -> Result<u8, Failure> {
     let grace = args.grace.map(|span| span.0);
     each(&args.sessions.names, |store, name| {
-        ask(store, name, &Ask::Stop { grace })?;
+        match client(store, name)?.ask(&Ask::Stop { grace }) {
+            Ok(_) | Err(SessionError::Silent { .. }) => {}
+            Err(error) => return Err(failure(&error)),
+        }
         until_over(store, name);
         Ok(())
     })
@@ -178,10 +194,7 @@ pub fn kill(args: &KillArgs) -> Result<u8, Failure> {
             Some(number) => {
                 ask(store, name, &Ask::SignalAll { number })?;
             }
-            None => {
-                ask(store, name, &Ask::Kill)?;
-                until_over(store, name);
-            }
+            None => end_now(store, name)?,
         }
         Ok(())
     })
@@ -189,11 +202,11 @@ pub fn kill(args: &KillArgs) -> Result<u8, Failure> {
 
 pub fn rm(args: &RmArgs) -> Result<u8, Failure> {
     each(&args.sessions.names, |store, name| {
-        let alive = store.life(name).map_err(|e| failure(&e))? == Some(Life::Alive);
+        // Something else of this name is removed, if it is a link.
+        let alive = matches!(store.life(name), Ok(Some(Life::Alive)));
         if alive && args.force {
             // It may end by itself meanwhile.
-            let _ = ask(store, name, &Ask::Kill);
-            until_over(store, name);
+            let _ = end_now(store, name);
         } else if alive {
             return Err(Failure::new(format!(
                 "the session {name} runs; `creel stop {name}` ends it, `creel rm --force {name}` does both"
@@ -208,10 +221,16 @@ pub fn gc(_: &GcArgs) -> Result<u8, Failure> {
     let store = store()?;
     let mut removed = String::new();
     for name in store.names().map_err(|e| failure(&e))? {
-        let over = store.life(&name).map_err(|e| failure(&e))? != Some(Life::Alive);
-        if over && store.remove(&name).map_err(|e| failure(&e))? {
-            removed += &name;
-            removed.push('\n');
+        if matches!(store.life(&name), Ok(Some(Life::Alive))) {
+            continue;
+        }
+        match store.remove(&name) {
+            Ok(true) => {
+                removed += &name;
+                removed.push('\n');
+            }
+            Ok(false) => {}
+            Err(error) => hint::say(&error.to_string()),
         }
     }
     // Groups of jails whose processes were all killed.

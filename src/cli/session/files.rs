@@ -1,12 +1,16 @@
 //! `creel file` and `creel cp`: files in a session, without a program in it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use rustix::fs::OFlags;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat,
+};
 use serde_json::json;
 
 use super::{client, store};
@@ -15,7 +19,7 @@ use crate::cli::failure::Failure;
 use crate::cli::hint;
 use creel_policy::error::escaped;
 use creel_session::keep::files::{FileError, Files, Stat, is_plain};
-use creel_sys::{fd, startup};
+use creel_sys::{Errno, fd, startup};
 
 /// Bytes of a text that `edit` changes.
 const LONGEST: u64 = 64 << 20;
@@ -381,17 +385,40 @@ pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
     match (place(&args.from), place(&args.to)) {
         (None, Some((name, to))) => {
             let files = files(name)?;
-            let to = within(
-                &args.from,
-                to,
-                files.stat(to).is_ok_and(|s| s.kind == "directory"),
-            );
-            copy_in(&files, &args.from, &to)?;
+            let is_directory = files.stat(to).is_ok_and(|stat| stat.kind == "directory");
+            let to = match args.from.file_name() {
+                Some(name) if is_directory => to.join(name),
+                _ => to.into(),
+            };
+            let (directory, name) = above(&args.from)?;
+            let from = Host {
+                above: &directory,
+                name: &name,
+                shown: args.from.clone(),
+            };
+            if from.is_link() {
+                return Err(from.fault(Errno::LOOP));
+            }
+            copy_in(&files, &from, &to)?;
         }
         (Some((name, from)), None) => {
             let files = files(name)?;
-            let to = within(from, &args.to, args.to.is_dir());
-            copy_out(&files, from, &to)?;
+            let (directory, name) = above(&args.to)?;
+            let to = Host {
+                above: &directory,
+                name: &name,
+                shown: args.to.clone(),
+            };
+            if to.is_link() {
+                return Err(to.fault(Errno::LOOP));
+            }
+            let opened = to.open(OFlags::PATH | OFlags::DIRECTORY);
+            match (opened, from.file_name()) {
+                (Ok(directory), Some(name)) => {
+                    copy_out(&files, from, &to.beneath(&directory, name))?
+                }
+                _ => copy_out(&files, from, &to)?,
+            }
         }
         _ => {
             return Err(Failure::new(
@@ -402,14 +429,6 @@ pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The place of a copy: in a directory that exists, under its own name.
-fn within(from: &Path, to: &Path, is_directory: bool) -> PathBuf {
-    match from.file_name() {
-        Some(name) if is_directory => to.join(name),
-        _ => to.into(),
-    }
-}
-
 fn left_out(path: &Path) {
     hint::say(&format!(
         "{} is no file or directory, and is left out",
@@ -417,54 +436,132 @@ fn left_out(path: &Path) {
     ));
 }
 
-fn copy_in(files: &Files, from: &Path, to: &Path) -> Result<(), Failure> {
-    let meta = std::fs::symlink_metadata(from)
-        .map_err(|e| Failure::new(format!("{}: {e}", from.display())))?;
-    if meta.is_dir() {
-        make_all(files, to)?;
-        for entry in std::fs::read_dir(from)? {
-            let entry = entry?;
-            copy_in(files, &entry.path(), &to.join(entry.file_name()))?;
+/// A path of the host, in a tree that the session may change while it is copied: each name is opened in the directory
+/// before it, no link is followed, and what was opened is what is looked at.
+struct Host<'a> {
+    above: &'a OwnedFd,
+    name: &'a OsStr,
+    /// As messages name it.
+    shown: PathBuf,
+}
+
+impl Host<'_> {
+    fn open(&self, flags: OFlags) -> Result<OwnedFd, Failure> {
+        // Nothing waits: a FIFO without a writer.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let mode = Mode::from_raw_mode(0o755);
+        openat(self.above, self.name, flags, mode).map_err(|errno| self.fault(errno))
+    }
+
+    fn fault(&self, errno: Errno) -> Failure {
+        let link = match errno {
+            Errno::LOOP => {
+                "; a symbolic link is not followed, since the session may have made it: name the real path"
+            }
+            _ => "",
+        };
+        Failure::new(format!(
+            "{} (on the host): {errno}{link}",
+            self.shown.display()
+        ))
+    }
+
+    fn is_link(&self) -> bool {
+        let stat = statat(self.above, self.name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
+    fn beneath<'a>(&self, above: &'a OwnedFd, name: &'a OsStr) -> Host<'a> {
+        Host {
+            above,
+            name,
+            shown: self.shown.join(name),
         }
-    } else if meta.is_file() {
-        let flags = OFlags::CREATE | OFlags::TRUNC;
-        let mut file = files.write(to, flags, meta.permissions().mode() & 0o777)?;
-        std::io::copy(&mut File::open(from)?, &mut file)?;
-    } else {
-        left_out(from);
+    }
+}
+
+/// Opens the directory above a path that the caller named. A link on the way could be the session's.
+fn above(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
+    let fault = |errno: Errno| {
+        let link = match errno {
+            Errno::LOOP => {
+                "; a symbolic link is on the way, which the session may have made: name the real path"
+            }
+            _ => "",
+        };
+        Failure::new(format!("{} (on the host): {errno}{link}", path.display()))
+    };
+    let parts = (path.parent(), path.file_name());
+    // `.` and `/` have no name: the directory itself.
+    let (parent, name) = match parts {
+        (Some(parent), Some(name)) if parent.as_os_str().is_empty() => (Path::new("."), name),
+        (Some(parent), Some(name)) => (parent, name),
+        _ => (path, OsStr::new(".")),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let how = ResolveFlags::NO_SYMLINKS;
+    let directory = openat2(CWD, parent, flags, Mode::empty(), how).map_err(fault)?;
+    Ok((directory, name.to_owned()))
+}
+
+fn copy_in(files: &Files, from: &Host<'_>, to: &Path) -> Result<(), Failure> {
+    if from.is_link() {
+        left_out(&from.shown);
+        return Ok(());
+    }
+    let opened = from.open(OFlags::RDONLY)?;
+    let stat = fstat(&opened).map_err(|errno| from.fault(errno))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            make_all(files, to)?;
+            let fault = |errno| from.fault(errno);
+            for entry in rustix::fs::Dir::read_from(&opened).map_err(fault)? {
+                let entry = entry.map_err(fault)?;
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                if is_plain(name) {
+                    copy_in(files, &from.beneath(&opened, name), &to.join(name))?;
+                }
+            }
+        }
+        FileType::RegularFile => {
+            let flags = OFlags::CREATE | OFlags::TRUNC;
+            let mut file = files.write(to, flags, stat.st_mode & 0o777)?;
+            std::io::copy(&mut File::from(opened), &mut file)?;
+        }
+        _ => left_out(&from.shown),
     }
     Ok(())
 }
 
-fn copy_out(files: &Files, from: &Path, to: &Path) -> Result<(), Failure> {
+fn copy_out(files: &Files, from: &Path, to: &Host<'_>) -> Result<(), Failure> {
     let stat = files.stat(from)?;
-    let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", to.display()));
     match stat.kind {
         "directory" => {
-            match std::fs::DirBuilder::new().mode(0o755).create(to) {
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !to.is_symlink() => {}
-                made => made.map_err(fault)?,
+            match rustix::fs::mkdirat(to.above, to.name, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(to.fault(errno)),
             }
+            let directory = to.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
             for entry in files
                 .list(from)?
                 .iter()
                 .filter(|entry| is_plain(&entry.name))
             {
-                copy_out(files, &from.join(&entry.name), &to.join(&entry.name))?;
+                let to = to.beneath(&directory, &entry.name);
+                copy_out(files, &from.join(&entry.name), &to)?;
             }
         }
         "file" => {
             let mut file = files.read(from)?;
-            let mut options = File::options();
-            // Not through a link that the jail may have put there.
-            let flags = OFlags::NOFOLLOW.bits() as i32;
-            options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(stat.mode & 0o777);
-            let mut copy = options.custom_flags(flags).open(to).map_err(fault)?;
-            std::io::copy(&mut file, &mut copy)?;
+            // A new file in place of what has the name: a link or a FIFO may stand there.
+            match rustix::fs::unlinkat(to.above, to.name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(to.fault(errno)),
+            }
+            let copy = to.open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+            rustix::fs::fchmod(&copy, Mode::from_raw_mode(stat.mode & 0o777))
+                .map_err(|errno| to.fault(errno))?;
+            std::io::copy(&mut file, &mut File::from(copy))?;
         }
         _ => left_out(from),
     }

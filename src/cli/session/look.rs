@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -84,7 +83,11 @@ pub fn ps(args: &PsArgs) -> Result<u8, Failure> {
     let store = store()?;
     let mut all = vec![];
     for name in store.names().map_err(|e| failure(&e))? {
-        all.extend(look(&store, &name)?);
+        match look(&store, &name) {
+            Ok(session) => all.extend(session),
+            // Something else in the directory does not hide the sessions.
+            Err(failure) => hint::say(&failure.text),
+        }
     }
     all.retain(|session| args.all || session["state"] != "ended");
     if args.json {
@@ -117,32 +120,40 @@ pub fn ps(args: &PsArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// How long a keeper has to describe its session.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A session that lives by its keeper's words, another by its files. `None` if it was removed meanwhile.
 fn look(store: &Store, name: &str) -> Result<Option<Value>, Failure> {
     let life = store.life(name).map_err(|e| failure(&e))?;
     if life == Some(Life::Alive)
         && let Ok(client) = Client::connect(store, name)
-        && let Ok(Tell::Inspected { session }) = client.ask(&Ask::Inspect)
+        && let Ok(Some(Tell::Inspected { mut session })) =
+            client.ask_within(&Ask::Inspect, PATIENCE)
     {
+        session["record"]["name"] = json!(name);
         return Ok(Some(session));
     }
     if life.is_none() {
         return Ok(None);
     }
-    let directory = store.directory(name).map_err(|e| failure(&e))?;
-    let read = |file: &str| -> Option<Value> {
-        let text = std::fs::read_to_string(directory.join(file)).ok()?;
-        serde_json::from_str(&text).ok()
+    let Some(directory) = store.open(name).map_err(|e| failure(&e))? else {
+        return Ok(None);
     };
-    let (record, end) = (read("record"), read("end"));
+    let read =
+        |file: &str| -> Option<Value> { serde_json::from_slice(&directory.read(file).ok()?).ok() };
+    let (mut record, end) = (read("record").unwrap_or(json!({})), read("end"));
+    // The file is the session's, the name the directory's.
+    record["name"] = json!(name);
     let state = match life {
-        Some(Life::Alive) => "starting",
+        Some(Life::Alive) if directory.open("record").is_err() => "starting",
+        Some(Life::Alive) => "unresponsive",
         _ => "ended",
     };
     Ok(Some(json!({
         "version": 1,
         "state": state,
-        "record": record.unwrap_or(json!({ "name": name })),
+        "record": record,
         "commands": [],
         "cause": end.as_ref().map(|end| end["cause"].clone()),
         "verdict": end.map(|mut end| end["verdict"].take()),
@@ -235,8 +246,7 @@ pub fn logs(args: &LogsArgs) -> Result<u8, Failure> {
         Some(job) => format!("job-{job}"),
         None => "events".into(),
     };
-    let directory = store.directory(name).map_err(|e| failure(&e))?;
-    let path = directory.join(file);
+    let directory = store.of(name).map_err(|e| failure(&e))?;
     let ask = match (args.follow, args.job) {
         (false, _) => None,
         (true, Some(number)) => Some(Ask::AwaitJob { number }),
@@ -247,10 +257,11 @@ pub fn logs(args: &LogsArgs) -> Result<u8, Failure> {
         return Err(failure(&SessionError::None { name: name.clone() }));
     }
     let awaited = ask.filter(|_| alive == Some(Life::Alive));
-    if let (false, Some(number)) = (path.exists(), args.job) {
-        return Err(failure(&SessionError::NoJob { number }));
-    }
-    follow(&store, name, &path, awaited).map(|_| 0)
+    let opened = match (directory.open(&file), args.job) {
+        (Err(_), Some(number)) => return Err(failure(&SessionError::NoJob { number })),
+        (opened, _) => opened?,
+    };
+    follow(&store, name, opened, awaited).map(|_| 0)
 }
 
 pub fn attach(args: &AttachArgs) -> Result<u8, Failure> {
@@ -258,33 +269,22 @@ pub fn attach(args: &AttachArgs) -> Result<u8, Failure> {
     let name = &args.name.name;
     // A session that lives knows the job's end.
     client(&store, name)?;
-    let directory = store.directory(name).map_err(|e| failure(&e))?;
-    let path = directory.join(format!("job-{}", args.job));
-    if !path.exists() {
-        return Err(failure(&SessionError::NoJob { number: args.job }));
-    }
-    let status = follow(
-        &store,
-        name,
-        &path,
-        Some(Ask::AwaitJob { number: args.job }),
-    )?;
-    Ok(status.unwrap_or(0))
+    let number = args.job;
+    let directory = store.of(name).map_err(|e| failure(&e))?;
+    let opened = directory.open(&format!("job-{number}"));
+    let opened = opened.map_err(|_| failure(&SessionError::NoJob { number }))?;
+    let status = follow(&store, name, opened, Some(Ask::AwaitJob { number }))?;
+    // The keeper is gone, and the job with it.
+    status.ok_or_else(|| failure(&SessionError::Silent { name: name.clone() }))
 }
 
 /// Prints a file, and goes on until the keeper has answered `awaited`.
 fn follow(
     store: &Store,
     name: &str,
-    path: &Path,
+    mut file: File,
     awaited: Option<Ask>,
 ) -> Result<Option<u8>, Failure> {
-    let mut file = File::open(path).map_err(|error| {
-        failure(&SessionError::Store {
-            path: path.into(),
-            source: error,
-        })
-    })?;
     let waiting = match awaited {
         Some(ask) => Some(client(store, name)?.begin(&ask).map_err(|e| failure(&e))?),
         None => None,

@@ -16,7 +16,7 @@ use super::{client, exec, failure, store};
 use crate::cli::failure::Failure;
 use crate::cli::hint::say;
 use creel_session::keep::files::Files;
-use creel_session::keep::store::Store;
+use creel_session::keep::store::Directory;
 use creel_session::keep::wire::ExecAsk;
 use creel_sys::{fd, pty};
 
@@ -73,7 +73,7 @@ pub fn run(args: &ShellArgs) -> Result<u8, Failure> {
     let name = format!("sh-{}", digest.get(..24).unwrap_or(&digest));
     create::make(&flags(&name, &workspace)?)?;
     let store = store()?;
-    let place = Kept::of(&store, &name)?;
+    let place = Kept(store.of(&name).map_err(|e| failure(&e))?);
     let shell = ["/bin/bash", "/bin/sh"]
         .into_iter()
         .find(|shell| Path::new(shell).exists());
@@ -149,20 +149,11 @@ fn flags(name: &str, workspace: &Path) -> Result<CreateArgs, Failure> {
 
 /// The directory in which the last script has ended, beside the one from which it was called: a caller that changes
 /// its own directory means that one.
-struct Kept {
-    file: PathBuf,
-}
+struct Kept(Directory);
 
 impl Kept {
-    fn of(store: &Store, name: &str) -> Result<Kept, Failure> {
-        let directory = store.directory(name).map_err(|e| failure(&e))?;
-        Ok(Kept {
-            file: directory.join("shell"),
-        })
-    }
-
     fn next(&self, here: &Path) -> PathBuf {
-        let text = std::fs::read(&self.file).unwrap_or_default();
+        let text = self.0.read("shell").unwrap_or_default();
         let mut parts = text.split(|byte| *byte == 0).map(OsStr::from_bytes);
         match (parts.next(), parts.next()) {
             (Some(called), Some(left)) if Path::new(called) == here => left.into(),
@@ -178,7 +169,7 @@ impl Kept {
         ]
         .concat();
         // Without it the next script starts where the caller is.
-        let _ = std::fs::write(&self.file, text);
+        let _ = self.0.write("shell", &text);
     }
 }
 

@@ -165,3 +165,47 @@ fn copies_go_in_and_out(who: Who) {
     );
     cp("a", "b").status(125);
 }
+
+// The jail owns the tree that is copied, and exchanges names in it meanwhile.
+each!(no_race_leads_a_copy_out);
+fn no_race_leads_a_copy_out(who: Who) {
+    let session = Session::new(who);
+    let secret = session.workspace.outside().join("secret");
+    std::fs::create_dir(&secret).expect("mkdir");
+    std::fs::write(secret.join("f"), "s3cret").expect("written");
+    let (uid, gid, _) = who.account();
+    std::os::unix::fs::chown(&secret, Some(uid), Some(gid)).expect("chown");
+    session.workspace.write("proj/g", "plain");
+    session.workspace.write("proj/d/f", "plain");
+    symlink(secret.join("f"), session.workspace.path().join("proj/l")).expect("a link");
+    symlink(&secret, session.workspace.path().join("proj/k")).expect("a link");
+    let swap = "import ctypes, itertools\n\
+        libc = ctypes.CDLL(None)\n\
+        print('ready', flush=True)\n\
+        for _ in itertools.count():\n  \
+          libc.renameat2(-100, b'proj/g', -100, b'proj/l', 2)\n  \
+          libc.renameat2(-100, b'proj/d', -100, b'proj/k', 2)";
+    let number = session.exec(&["--detach"], &["python3", "-c", swap]).ok();
+    let number = number.out.trim();
+    crate::support::wait::until("it swaps", || {
+        session.verb("logs", &[number]).out == "ready\n"
+    });
+    let cp = |from: &str, to: &str| {
+        let mut command = session.creel("cp");
+        command.args([from, to]);
+        said(command)
+    };
+    let name = &session.name;
+    session
+        .sh("mkdir -p /tmp/out/d; echo out > /tmp/out/d/planted")
+        .ok();
+    for round in 0..30 {
+        // Some fail half way, since what was listed has become a link.
+        cp("proj", &format!("{name}:/tmp/in{round}"));
+        cp(&format!("{name}:/tmp/out/d"), "proj");
+    }
+    let found = session.sh("grep -rl s3cret /tmp | wc -l").ok();
+    assert_eq!(found.out, "0\n");
+    assert!(!secret.join("planted").exists());
+    assert!(!secret.join("f").is_dir());
+}

@@ -243,3 +243,52 @@ fn a_card_says_what_may_be_done(who: Who) {
     run.args(["--", "cat", "/run/creel/card.md"]);
     assert_ne!(said(run).status, 0);
 }
+
+// A lock or a pipe of the maker's ends with the maker.
+each!(a_keeper_keeps_nothing_of_its_maker);
+fn a_keeper_keeps_nothing_of_its_maker(who: Who) {
+    let session = Session::named(who);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).expect("inherited");
+    session.create(&[]).ok();
+    drop(writer);
+    // The end of file comes while the session lives.
+    let read = std::thread::spawn(|| std::io::read_to_string(reader));
+    wait::until("the pipe has ended", || read.is_finished());
+    session.exec(&[], &["true"]).ok();
+}
+
+each!(a_keeper_that_does_not_answer_can_be_ended);
+fn a_keeper_that_does_not_answer_can_be_ended(who: Who) {
+    let session = Session::new(who);
+    kill(Pid::from_raw(session.keeper()), nix::sys::signal::SIGSTOP).expect("stopped");
+    assert_eq!(session.state(), "unresponsive");
+    session.verb("kill", &[]).ok();
+    assert_eq!(session.state(), "ended");
+}
+
+// A process of the jail stops the child that pid 1 waits for, and with it pid 1. The session goes on, or is ended;
+// nobody waits for ever, and nothing runs later.
+each!(a_stopped_first_process_is_freed_or_ended);
+fn a_stopped_first_process_is_freed_or_ended(who: Who) {
+    let session = Session::new(who);
+    let stop = "import os, signal\n\
+        me = os.getpid()\n\
+        print('ready', flush=True)\n\
+        while True:\n  \
+          for pid in range(me + 1, me + 200):\n    \
+            try: os.kill(pid, signal.SIGSTOP)\n    \
+            except OSError: pass";
+    let number = session.exec(&["--detach"], &["python3", "-c", stop]).ok();
+    let number = number.out.trim();
+    wait::until("it stops processes", || {
+        session.verb("logs", &[number]).out == "ready\n"
+    });
+    let mut command = session.command(&["--timeout", "2s"], &["sleep", "1000"]);
+    let mut client = command.spawn().expect("creel starts");
+    // A command that is stopped once it runs ends at its time limit; one that is stopped before ends the wait of
+    // pid 1, or the session.
+    let status = wait::end(&mut client);
+    assert!(matches!(status.code(), Some(124 | 125 | 137)), "{status:?}");
+    session.verb("kill", &[]).ok();
+}

@@ -50,6 +50,11 @@ pub enum ExecuteError {
     /// The file of the verdict cannot be written, or the jail could change its place.
     #[error("--status-file {}: {fault}", path.display())]
     StatusFile { path: PathBuf, fault: OutletFault },
+    /// A grant covers creel's own state, where its sessions are.
+    #[error(
+        "{}: the jail would have creel's own state in {}, where the sessions are; grant what lies beside it", path.display(), state.display()
+    )]
+    StateInReach { path: PathBuf, state: PathBuf },
     /// No plan can be made of the policy on this host.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -106,6 +111,7 @@ creel_policy::codes!(ExecuteError {
     Self::SecretInReach { .. } => "run-secret-in-reach",
     Self::Log { .. } => "run-log",
     Self::StatusFile { .. } => "run-status-file",
+    Self::StateInReach { .. } => "run-state-in-reach",
 } else {
     Self::Resolve(error) => error.code(),
     Self::Jail(error) => error.code(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::error::{ExecuteError, OutletFault};
+use creel_plan::paths::within;
 use creel_plan::{Access, Act, Plan};
 use creel_sys::Errno;
 
@@ -108,6 +109,27 @@ pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
         false => Ok(Place::Callers),
         true if plan.acts().any(root) => Ok(Place::Jails),
         true => Err(fault(OutletFault::Movable)),
+    }
+}
+
+/// Refuses a grant of the state directory: the jail could change the records of sessions, or read what other
+/// sessions have printed. A directory above it may be read as long as there are no sessions.
+pub fn check_state(plan: &Plan, state: &Path) -> Result<(), ExecuteError> {
+    // It may lie behind a link, such as /var/run. If it does not exist, its path is all that there is.
+    let state = state.canonicalize().unwrap_or_else(|_| state.into());
+    let is_used = || state.join("sessions").exists();
+    let granted = plan.acts().find_map(|act| match act {
+        Act::Bind { source, access, .. } if within(&state, source) || within(source, &state) => {
+            (access.write || is_used()).then_some(source)
+        }
+        _ => None,
+    });
+    match granted {
+        Some(path) => Err(ExecuteError::StateInReach {
+            path: path.clone(),
+            state,
+        }),
+        None => Ok(()),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::stream::{self, Budget, Pipes};
 use crate::{Cause, ExecuteError, LEAST_GRACE, SuperviseError};
 use creel_plan::CommandWatch;
 use creel_sys::socket::Wait;
-use creel_sys::{Errno, readiness, signal};
+use creel_sys::{Errno, peer, readiness, signal};
 
 /// No time limit of the client's: the keeper has it. Half a year.
 const NEVER: u64 = 183 * 24 * 3600 * 1000;
@@ -76,9 +76,15 @@ impl Client {
 
     fn fault(&self) -> impl Fn(io::Error) -> SessionError {
         let name = self.name.clone();
-        move |source| SessionError::Socket {
-            name: name.clone(),
-            source,
+        move |source| match source.kind() {
+            // It has ended, perhaps before it has accepted the connection.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                SessionError::Silent { name: name.clone() }
+            }
+            _ => SessionError::Socket {
+                name: name.clone(),
+                source,
+            },
         }
     }
 
@@ -98,6 +104,17 @@ impl Client {
     pub(super) fn ask_for(&self, ask: &Ask) -> Result<(Tell, Fds), SessionError> {
         self.send(ask, &[])?;
         self.hear()
+    }
+
+    /// As [`Client::ask`], for at most `time`; `None` if the keeper has not answered by then.
+    pub fn ask_within(&self, ask: &Ask, time: Duration) -> Result<Option<Tell>, SessionError> {
+        self.send(ask, &[])?;
+        self.answer(time)
+    }
+
+    /// Kills the keeper, which does not answer: its session ends with it.
+    pub fn kill_keeper(&self) -> Result<(), SessionError> {
+        peer::kill(self.socket.as_fd()).map_err(|errno| self.fault()(errno.into()))
     }
 
     /// The session's name.

@@ -38,6 +38,8 @@ use creel_sys::signal::{self, Held};
 /// Why a session ends that its keeper was asked to end by a signal.
 const SIGNALLED: &str = "its keeper was asked to end by a signal";
 const UNCOVERED: &str = "a name that its policy denies or protects was replaced or removed";
+/// Detached commands whose ends are remembered.
+const MOST_ENDED: usize = 256;
 /// How long the clients of a session that has ended have to take their answers.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -143,7 +145,12 @@ impl Drop for Place {
         keeper.places.borrow_mut()[self.place as usize] = false;
         let job = keeper.running.borrow_mut().remove(&self.number);
         if let Some(job) = job.filter(|job| job.detached) {
-            keeper.ended.borrow_mut().insert(self.number, job);
+            let mut ended = keeper.ended.borrow_mut();
+            ended.insert(self.number, job);
+            // Their output stays.
+            while ended.len() > MOST_ENDED {
+                ended.pop_first();
+            }
         }
         keeper.idle.set(Moment::now());
         keeper.changed.notify_waiters();
@@ -410,7 +417,10 @@ pub fn keep(
     let started = Instant::now();
     let events = Events::new(settings.claim.create("events")?);
     let record = serde_json::to_string_pretty(&settings.record).unwrap_or_default();
-    settings.claim.write("record", &record)?;
+    settings
+        .claim
+        .directory()
+        .write("record", record.as_bytes())?;
     let host = prepared.host.clone();
     let running = prepared.start(&declared, None, started, Detail::Full)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -483,7 +493,7 @@ pub fn keep(
         "cause": cause,
         "verdict": serde_json::from_str::<serde_json::Value>(&verdict.to_json()).ok(),
     });
-    let _ = claim.write("end", &end.to_string());
+    let _ = claim.directory().write("end", end.to_string().as_bytes());
     Ok(verdict)
 }
 

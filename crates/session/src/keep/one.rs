@@ -26,8 +26,11 @@ use creel_sys::handed::{self, Parts};
 use creel_sys::process::{Change, Usage};
 use creel_sys::{Errno, fd, signal};
 
-/// How long the first process has to start a command.
+/// How long the first process has to start a command, and to report the end of one that was killed.
 const START: Duration = Duration::from_secs(10);
+/// Bytes of a word, and words of a command, in lists and events.
+const SHOWN: usize = 256;
+const SHOWN_WORDS: usize = 16;
 
 /// A command that runs.
 struct One<'k> {
@@ -43,6 +46,9 @@ struct One<'k> {
     cause: Option<Cause>,
     /// When it is killed.
     deadline: Option<Moment>,
+    /// When the first process must have answered, and whether it was helped once.
+    answer_by: Option<Moment>,
+    helped: bool,
     is_started: bool,
     not_executed: Option<(Errno, Stumble)>,
     end: Option<CommandEnd>,
@@ -75,8 +81,7 @@ impl<'k> One<'k> {
         let started = Instant::now();
         keeper.within_limits(ask)?;
         let plan = keeper.plan_of(ask)?;
-        let shown = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-        let command: Vec<String> = ask.command.iter().map(shown).collect();
+        let command = shown(&ask.command);
         let place = keeper.admit(Job {
             command: command.clone(),
             began: record::now(),
@@ -144,6 +149,8 @@ impl<'k> One<'k> {
             started,
             cause: None,
             deadline: None,
+            answer_by: Some(Moment::now() + START),
+            helped: false,
             is_started: false,
             not_executed: None,
             end: None,
@@ -161,10 +168,8 @@ impl<'k> One<'k> {
         });
         let mut here = true;
         let timeout = Moment::now() + Duration::from_millis(self.plan.watch.timeout);
-        let patience = Moment::now() + START;
         while self.end.is_none() && !self.keeper.over.get() {
             let mail = Rc::clone(&self.mail);
-            let starting = (!self.is_started).then_some(patience);
             tokio::select! {
                 biased;
                 () = mail.came() => self.hear(Some(client)),
@@ -178,11 +183,7 @@ impl<'k> One<'k> {
                 () = self.keeper.change() => {}
                 () = until(Some(timeout)), if self.cause.is_none() => self.end_politely(Cause::Timeout),
                 () = until(self.deadline) => self.kill(Cause::Asked),
-                () = until(starting) => {
-                    // It hangs before its exec, and pid 1 with it.
-                    let source = Errno::TIMEDOUT;
-                    return client.refuse(self.keeper, &SessionError::First { source });
-                }
+                () = until(self.answer_by) => self.free_first(),
             }
         }
         self.hear(Some(client));
@@ -239,6 +240,7 @@ impl<'k> One<'k> {
                 () = budget.exceeded() => self.kill(Cause::Output),
                 () = until(Some(timeout)), if self.cause.is_none() => self.end_politely(Cause::Timeout),
                 () = until(self.deadline) => self.kill(Cause::Asked),
+                () = until(self.answer_by) => self.free_first(),
                 end = finished(&mut copy) => {
                     (copy, loss) = (None, end.loss());
                 }
@@ -262,21 +264,16 @@ impl<'k> One<'k> {
 
     /// Whether a detached command runs; its client is told if it does not.
     async fn has_started(&mut self, client: &Connection) -> bool {
-        let patience = Moment::now() + START;
         while !self.is_started && self.end.is_none() && !self.keeper.over.get() {
             let mail = Rc::clone(&self.mail);
             tokio::select! {
                 biased;
                 () = mail.came() => self.hear(None),
                 () = self.keeper.change() => {}
-                () = until(Some(patience)) => {
-                    let source = Errno::TIMEDOUT;
-                    client.refuse(self.keeper, &SessionError::First { source });
-                    return false;
-                }
+                () = until(self.answer_by) => self.free_first(),
             }
         }
-        if self.not_executed.is_none() {
+        if self.not_executed.is_none() && self.is_started {
             return true;
         }
         let verdict = self.judge(false);
@@ -291,7 +288,7 @@ impl<'k> One<'k> {
     fn hear(&mut self, client: Option<&Connection>) {
         for said in self.mail.take() {
             match said {
-                Said::Started => self.is_started = true,
+                Said::Started => (self.is_started, self.answer_by) = (true, None),
                 Said::FileDone(..) => {}
                 Said::NotExecuted(errno, at) => {
                     self.not_executed = Some((errno, at));
@@ -311,7 +308,7 @@ impl<'k> One<'k> {
                 }
                 Said::Stopped => {
                     if let Some(client) = client {
-                        client.tell(&Tell::Stopped);
+                        client.tell_of_stop();
                     }
                 }
                 Said::Ended(end) => self.end = Some(end),
@@ -362,6 +359,21 @@ impl<'k> One<'k> {
         self.sweep();
         // One kill is enough, and the deadline must not fire again at once.
         self.deadline = Some(Moment::now() + Duration::from_secs(1));
+        self.answer_by = self.answer_by.or(Some(Moment::now() + START));
+    }
+
+    /// Pid 1 has not answered: a process of the jail has stopped it, or the child for which it waits. First the child
+    /// is killed; if that does not help, the session is ended, since its first process holds requests that would run
+    /// later, without an owner.
+    fn free_first(&mut self) {
+        let could_help = self.keeper.jail.live.kill_strays();
+        if self.helped || !could_help {
+            self.keeper.end("its first process did not answer", None);
+            self.answer_by = None;
+        } else {
+            self.helped = true;
+            self.answer_by = Some(Moment::now() + START);
+        }
     }
 
     /// Kills every process of the command.
@@ -479,6 +491,23 @@ impl<'k> One<'k> {
         drop(self.branch);
         drop(self.place);
     }
+}
+
+/// A command for lists and events: the first words of it, and of each the beginning.
+fn shown(words: &[Vec<u8>]) -> Vec<String> {
+    let begin = |bytes: &Vec<u8>| {
+        let text = String::from_utf8_lossy(bytes.get(..SHOWN).unwrap_or(bytes)).into_owned();
+        if bytes.len() > SHOWN {
+            text + "..."
+        } else {
+            text
+        }
+    };
+    let mut all: Vec<String> = words.iter().take(SHOWN_WORDS).map(begin).collect();
+    if words.len() > SHOWN_WORDS {
+        all.push("...".into());
+    }
+    all
 }
 
 /// The names of the limits that a request sets.

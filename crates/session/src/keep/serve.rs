@@ -1,5 +1,6 @@
 //! The keeper's side of a connection: one request, its answers, and what comes after it.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,16 +23,34 @@ use creel_sys::readiness;
 use creel_sys::socket::Wait;
 
 /// A client.
-pub(super) struct Connection(AsyncFd<OwnedFd>);
+pub(super) struct Connection {
+    socket: AsyncFd<OwnedFd>,
+    /// A message could not be sent: the client does not read, and what follows would have a hole.
+    broken: Cell<bool>,
+    /// It was told of a stop and has said nothing since: one is enough.
+    told_of_stop: Cell<bool>,
+}
 
 impl Connection {
     /// The next request; `None` when the client is gone.
     pub async fn next(&self) -> Option<(Ask, Fds)> {
-        let heard = self.0.async_io(Interest::READABLE, |socket| {
+        if self.broken.get() {
+            return None;
+        }
+        let heard = self.socket.async_io(Interest::READABLE, |socket| {
             wire::receive::<Ask>(socket.as_fd(), Wait::No)
         });
         // A client that breaks the form is treated as one that is gone.
-        heard.await.ok().flatten()
+        let heard = heard.await.ok().flatten();
+        self.told_of_stop.set(false);
+        heard
+    }
+
+    /// Tells of a stop of the command.
+    pub fn tell_of_stop(&self) {
+        if !self.told_of_stop.replace(true) {
+            self.tell(&Tell::Stopped);
+        }
     }
 
     /// Sends an answer; a client that is gone needs none.
@@ -40,7 +59,9 @@ impl Connection {
     }
 
     pub fn hand(&self, message: &Tell, fds: &[BorrowedFd<'_>]) {
-        let _ = wire::send(self.0.get_ref().as_fd(), message, fds);
+        if wire::send(self.socket.get_ref().as_fd(), message, fds).is_err() {
+            self.broken.set(true);
+        }
     }
 
     pub fn refuse(&self, keeper: &Keeper, error: &SessionError) {
@@ -70,7 +91,12 @@ pub(super) async fn accept(keeper: &Rc<Keeper>, listener: &AsyncFd<OwnedFd>) -> 
             Ok(client) if store::is_own(&client) => {
                 if let Ok(client) = readiness::to_read(client) {
                     let keeper = Rc::clone(keeper);
-                    tokio::task::spawn_local(serve(keeper, Connection(client)));
+                    let client = Connection {
+                        socket: client,
+                        broken: Cell::new(false),
+                        told_of_stop: Cell::new(false),
+                    };
+                    tokio::task::spawn_local(serve(keeper, client));
                 }
             }
             Ok(_) => {}

@@ -18,20 +18,24 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
 use super::error::SessionError;
 use creel_jail::spawn;
-use creel_sys::host;
 use creel_sys::peer::{self, Peer};
+use creel_sys::{Errno, host};
 
 type Result<T> = std::result::Result<T, SessionError>;
 
 /// The longest name.
 const LONGEST: usize = 64;
+/// The directory of sessions, in the state directory.
+const SESSIONS: &str = "sessions";
+/// The files of a session, beside those of its jobs.
+const FILES: [&str; 5] = ["socket", "record", "end", "events", "shell"];
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -46,7 +50,7 @@ pub struct Store {
 pub struct Claim {
     /// The session's name.
     pub name: String,
-    path: PathBuf,
+    directory: Directory,
     /// Held as long as the session lives.
     _lock: File,
 }
@@ -78,17 +82,55 @@ pub fn check(name: &str) -> Result<()> {
     }
 }
 
+/// A session's directory, opened. Whatever its path is replaced by, files are reached in this one.
+#[derive(Debug)]
+pub struct Directory {
+    file: File,
+    /// As messages name it.
+    path: PathBuf,
+}
+
+impl Directory {
+    /// A file in it, by a path that goes through the descriptor.
+    fn at(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.file.as_raw_fd()).into()
+    }
+
+    /// Opens a file in it to read it. A link is not followed.
+    pub fn open(&self, name: &str) -> io::Result<File> {
+        let mut options = File::options();
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.read(true).custom_flags(flags.bits() as i32);
+        options.open(self.at(name))
+    }
+
+    /// Reads a file in it whole.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![];
+        io::Read::read_to_end(&mut self.open(name)?, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes a file in it whole, or not at all.
+    pub fn write(&self, name: &str, text: &[u8]) -> Result<()> {
+        let (new, place) = (format!(".{name}"), self.at(name));
+        let mut options = File::options();
+        let options = options.write(true).create_new(true).mode(0o600);
+        let _ = fs::remove_file(self.at(&new));
+        let written = options
+            .open(self.at(&new))
+            .and_then(|mut file| io::Write::write_all(&mut file, text))
+            .and_then(|()| fs::rename(self.at(&new), &place));
+        written.map_err(fault(&self.path.join(name)))
+    }
+}
+
 impl Store {
     /// The caller's store. It is made if it is not there.
     pub fn of_caller() -> Result<Store> {
         let (uid, _) = host::ids();
-        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let mut state = spawn::state_dir(uid, runtime_dir.as_deref());
-        if !state.parent().is_some_and(Path::is_dir) {
-            // No login made one: a container, a service, su(1).
-            state = format!("/tmp/creel-{uid}").into();
-        }
-        for directory in [state.clone(), state.join("sessions")] {
+        let state = state_dir();
+        for directory in [state.clone(), state.join(SESSIONS)] {
             match fs::DirBuilder::new().mode(0o700).create(&directory) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(fault(&directory)(e));
@@ -101,7 +143,7 @@ impl Store {
             }
         }
         Ok(Store {
-            path: state.join("sessions"),
+            path: state.join(SESSIONS),
         })
     }
 
@@ -114,19 +156,44 @@ impl Store {
         Ok(names)
     }
 
-    /// The directory of a session.
-    pub fn directory(&self, name: &str) -> Result<PathBuf> {
+    /// Opens the directory of a session; `None` if there is none. A link, or a directory of another user or that
+    /// others may write, is none of creel's.
+    pub fn open(&self, name: &str) -> Result<Option<Directory>> {
         check(name)?;
-        Ok(self.path.join(name))
+        let path = self.path.join(name);
+        let mut options = File::options();
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        options.read(true).custom_flags(flags.bits() as i32);
+        let file = match options.open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::LOOP | Errno::NOTDIR)) => {
+                return Err(SessionError::Foreign { path });
+            }
+            Err(e) => return Err(fault(&path)(e)),
+        };
+        let meta = file.metadata().map_err(fault(&path))?;
+        match meta.uid() == host::ids().0 && meta.mode() & 0o022 == 0 {
+            true => Ok(Some(Directory { file, path })),
+            false => Err(SessionError::Foreign { path }),
+        }
+    }
+
+    /// As [`Store::open`], for a session that must be there.
+    pub fn of(&self, name: &str) -> Result<Directory> {
+        let none = || SessionError::None { name: name.into() };
+        self.open(name)?.ok_or_else(none)
     }
 
     /// Whether a session lives; `None` if there is none of this name.
     pub fn life(&self, name: &str) -> Result<Option<Life>> {
-        let path = self.directory(name)?.join("lock");
-        let lock = match File::open(&path) {
+        let Some(directory) = self.open(name)? else {
+            return Ok(None);
+        };
+        let lock = match directory.open("lock") {
             Ok(lock) => lock,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(fault(&path)(e)),
+            Err(e) => return Err(fault(&directory.path.join("lock"))(e)),
         };
         // A shared lock: two that look at once do not take each other for a keeper.
         Ok(Some(
@@ -140,43 +207,55 @@ impl Store {
     /// Claims a name for a new session, and removes what an ended one of this name has left. `Busy` if a session
     /// of this name lives.
     pub fn claim(&self, name: &str) -> Result<Claim> {
-        let path = self.directory(name)?;
+        check(name)?;
+        let path = self.path.join(name);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fault(&path)(e)),
             _ => {}
         }
         let busy = || SessionError::Busy { name: name.into() };
-        let place = path.join("lock");
+        // Removed in between, by `rm`.
+        let directory = self.open(name)?.ok_or_else(busy)?;
+        let place = directory.at("lock");
         let mut options = File::options();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&place).map_err(fault(&place))?;
+        let nofollow = OFlags::NOFOLLOW.bits() as i32;
+        let lock = options.custom_flags(nofollow).open(&place);
+        let lock = lock.map_err(fault(&path.join("lock")))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
-        // `remove` may have taken the directory away before the lock was there.
+        // `remove` may have taken the lock or the directory away before it was locked.
         let same = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let now = fs::symlink_metadata(&place).map(same);
-        if lock.metadata().map(same).ok() != now.ok() {
+        let is_there =
+            lock.metadata().map(same).ok() == fs::symlink_metadata(&place).map(same).ok();
+        let is_named =
+            directory.file.metadata().map(same).ok() == fs::symlink_metadata(&path).map(same).ok();
+        if !is_there || !is_named {
             return Err(busy());
         }
-        for entry in fs::read_dir(&path).map_err(fault(&path))?.flatten() {
-            if entry.file_name() != "lock" {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        Ok(Claim {
+        let claim = Claim {
             name: name.into(),
-            path,
+            directory,
             _lock: lock,
-        })
+        };
+        claim.clear()?;
+        Ok(claim)
     }
 
     /// Removes what a session that has ended has left. False if there is none of this name.
     pub fn remove(&self, name: &str) -> Result<bool> {
-        let path = self.directory(name)?;
-        if !path.exists() {
-            return Ok(false);
+        check(name)?;
+        let path = self.path.join(name);
+        match self.open(name) {
+            Ok(None) => return Ok(false),
+            Ok(Some(_)) => {}
+            // A link that something has put here: nothing behind it is creel's.
+            Err(SessionError::Foreign { .. }) if path.is_symlink() => {
+                return fs::remove_file(&path).map_err(fault(&path)).map(|()| true);
+            }
+            Err(error) => return Err(error),
         }
         let claim = self.claim(name)?;
-        let _ = fs::remove_file(path.join("lock"));
+        let _ = fs::remove_file(claim.directory.at("lock"));
         let removed = fs::remove_dir(&path).map_err(fault(&path));
         drop(claim);
         removed.map(|()| true)
@@ -184,15 +263,12 @@ impl Store {
 
     /// Connects to the keeper of a session.
     pub fn connect(&self, name: &str) -> Result<OwnedFd> {
-        let path = self.directory(name)?;
-        let gone = || match path.exists() {
-            true => SessionError::Ended { name: name.into() },
-            false => SessionError::None { name: name.into() },
-        };
+        let directory = self.of(name)?;
+        let gone = || SessionError::Ended { name: name.into() };
         let socket = stream_of_messages(name)?;
-        match connect(&socket, &address(&path, name)?.0) {
+        match connect(&socket, &address(&directory, name)?) {
             Ok(()) => {}
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::CONNREFUSED) => return Err(gone()),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(gone()),
             Err(errno) => return Err(socket_fault(name, errno)),
         }
         match peer::of(socket.as_fd()).map_err(|e| socket_fault(name, e))? {
@@ -209,7 +285,19 @@ impl Store {
     }
 }
 
-fn socket_fault(name: &str, errno: rustix::io::Errno) -> SessionError {
+/// The state directory of the caller: creel's, or one in /tmp where no login has made a runtime directory: in a
+/// container, a service, after su(1).
+pub fn state_dir() -> PathBuf {
+    let (uid, _) = host::ids();
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let state = spawn::state_dir(uid, runtime_dir.as_deref());
+    match state.parent().is_some_and(Path::is_dir) {
+        true => state,
+        false => format!("/tmp/creel-{uid}").into(),
+    }
+}
+
+fn socket_fault(name: &str, errno: Errno) -> SessionError {
     SessionError::Socket {
         name: name.into(),
         source: errno.into(),
@@ -221,60 +309,59 @@ fn stream_of_messages(name: &str) -> Result<OwnedFd> {
     socket_with(AddressFamily::UNIX, kind, flags, None).map_err(|e| socket_fault(name, e))
 }
 
-/// The address of a socket in a directory, through a descriptor of the directory: its path may be longer than an
-/// address (unix(7)).
-fn address(directory: &Path, name: &str) -> Result<(SocketAddrUnix, Option<File>)> {
-    let opened = match File::open(directory) {
-        Ok(opened) => opened,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(SessionError::None { name: name.into() });
-        }
-        Err(e) => return Err(fault(directory)(e)),
-    };
-    let path = format!("/proc/self/fd/{}/socket", opened.as_raw_fd());
-    let address = SocketAddrUnix::new(path).map_err(|e| socket_fault(name, e))?;
-    Ok((address, Some(opened)))
+/// The address of a session's socket, through the descriptor of its directory: its path may be longer than an address
+/// (unix(7)).
+fn address(directory: &Directory, name: &str) -> Result<SocketAddrUnix> {
+    SocketAddrUnix::new(directory.at("socket")).map_err(|e| socket_fault(name, e))
 }
 
 impl Claim {
     /// The session's directory.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Removes the files of an earlier session.
+    fn clear(&self) -> Result<()> {
+        let path = self.directory.at("");
+        for entry in fs::read_dir(&path)
+            .map_err(fault(&self.directory.path))?
+            .flatten()
+        {
+            let name = entry.file_name();
+            let known = name.to_str().is_some_and(|name| {
+                let name = name.strip_prefix('.').unwrap_or(name);
+                FILES.contains(&name) || name.starts_with("job-")
+            });
+            if known {
+                // A link itself, never what it leads to.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
     }
 
     /// The socket at which the keeper listens.
     pub fn listen(&self) -> Result<OwnedFd> {
         let socket = stream_of_messages(&self.name)?;
-        let (address, _opened) = address(&self.path, &self.name)?;
+        let address = address(&self.directory, &self.name)?;
         bind(&socket, &address).map_err(|e| socket_fault(&self.name, e))?;
         listen(&socket, BACKLOG).map_err(|e| socket_fault(&self.name, e))?;
         rustix::io::ioctl_fionbio(&socket, true).map_err(|e| socket_fault(&self.name, e))?;
         Ok(socket)
     }
 
-    /// Writes a file of the session whole, or not at all.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
-        let (new, path) = (self.path.join(format!(".{name}")), self.path.join(name));
-        let mut options = File::options();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let written = options
-            .open(&new)
-            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
-            .and_then(|()| fs::rename(&new, &path));
-        written.map_err(fault(&path))
-    }
-
     /// Makes an empty file of the session, to append to.
     pub fn create(&self, name: &str) -> Result<File> {
-        let path = self.path.join(name);
         let mut options = File::options();
-        let options = options.append(true).create(true).mode(0o600);
-        options.open(&path).map_err(fault(&path))
+        let options = options.append(true).create_new(true).mode(0o600);
+        let made = options.open(self.directory.at(name));
+        made.map_err(fault(&self.directory.path.join(name)))
     }
 
     /// Removes the socket: nobody can connect any more.
     pub fn close(&self) {
-        let _ = fs::remove_file(self.path.join("socket"));
+        let _ = fs::remove_file(self.directory.at("socket"));
     }
 }
 
