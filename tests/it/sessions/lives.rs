@@ -290,5 +290,41 @@ fn a_stopped_first_process_is_freed_or_ended(who: Who) {
     // pid 1, or the session.
     let status = wait::end(&mut client);
     assert!(matches!(status.code(), Some(124 | 125 | 137)), "{status:?}");
-    session.verb("kill", &[]).ok();
+    // What is left is no session that hangs.
+    let ended = session.state() == "ended";
+    assert!(ended || session.verb("kill", &[]).status == 0 || session.state() == "ended");
+}
+
+// The keeper is killed at many instants of the making: nothing of a session is left that lives, and the name is free.
+each!(a_keeper_killed_while_it_makes_its_session_leaves_nothing);
+fn a_keeper_killed_while_it_makes_its_session_leaves_nothing(who: Who) {
+    for delay in 0..12 {
+        let session = Session::named(who);
+        let mut command = session.creel("create");
+        if !crate::support::has_cgroups(who) {
+            command.args(["--allow-degraded", "cgroup"]);
+        }
+        let mut maker = command.arg(&session.name).spawn().expect("creel starts");
+        let keeper = wait::some("the keeper", || {
+            let children = crate::support::children_of(maker.id());
+            let ended = maker.try_wait().expect("wait").is_some();
+            (ended || !children.is_empty()).then(|| children.first().copied())
+        });
+        std::thread::sleep(std::time::Duration::from_micros(700 * delay));
+        if let Some(keeper) = keeper {
+            // It may have become a keeper, or have failed: in any case it is this test's.
+            let _ = kill(Pid::from_raw(keeper.cast_signed()), SIGKILL);
+        }
+        let status = wait::end(&mut maker);
+        assert!(matches!(status.code(), Some(0 | 125)), "{status:?}");
+        wait::until("the session is over", || {
+            let listed = said(session.creel("ps")).out;
+            !listed.contains(&session.name)
+        });
+        session.create(&[]).ok();
+        session.exec(&[], &["true"]).ok();
+        let placeholder = session.workspace.path().join(".claude");
+        session.verb("rm", &["--force"]).ok();
+        wait::until("the placeholders are gone", || !placeholder.exists());
+    }
 }

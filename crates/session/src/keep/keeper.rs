@@ -98,6 +98,8 @@ pub(super) struct Keeper {
     /// Variables of every command that the relay made.
     placeholders: BTreeMap<Vec<u8>, Vec<u8>>,
     pub plan: Arc<Plan>,
+    /// The same with the command that is judged: a copy of the whole plan for each would take longer than the rest.
+    pub judged: RefCell<Plan>,
     last: Cell<u32>,
     places: RefCell<[bool; MOST_COMMANDS]>,
     pub running: RefCell<BTreeMap<u32, Job>>,
@@ -210,6 +212,15 @@ impl Keeper {
             plan.watch.timeout = plan.watch.timeout.min(timeout);
         }
         Ok(plan)
+    }
+
+    /// The memory of all commands together; 0 if nothing limits it.
+    pub fn memory(&self) -> u64 {
+        let group = self.plan.jail.build.iter().find_map(|act| match act {
+            Act::Cgroup(limits) => Some(limits.memory),
+            _ => None,
+        });
+        group.unwrap_or(0)
     }
 
     /// The most processes of all commands together.
@@ -449,6 +460,7 @@ pub fn keep(
         kernel,
         placeholders: placeholders.map(|(k, v)| (k.clone(), v.clone())).collect(),
         plan: Arc::clone(&plan),
+        judged: RefCell::new(Plan::clone(&plan)),
         last: Cell::new(FIRST),
         places: RefCell::new([false; MOST_COMMANDS]),
         running: RefCell::default(),

@@ -21,7 +21,7 @@ use creel_jail::Stdio;
 use creel_jail::branch::{Branch, OwnLimits};
 use creel_jail::cgroup::Counters;
 use creel_jail::protocol::{DISKS, Request, Stumble};
-use creel_plan::{Act, CommandPlan, Plan, Terminal};
+use creel_plan::{Act, CommandPlan, Terminal};
 use creel_sys::handed::{self, Parts};
 use creel_sys::process::{Change, Usage};
 use creel_sys::{Errno, fd, signal};
@@ -425,15 +425,11 @@ impl<'k> One<'k> {
             unguarded: vec![],
             janitor: None,
         };
-        let mut plan = Plan {
-            policy: keeper.plan.policy.clone(),
-            jail: keeper.plan.jail.clone(),
-            command: self.plan.clone(),
-            layers: keeper.plan.layers.clone(),
-        };
+        let mut plan = keeper.judged.borrow_mut();
+        plan.command = self.plan.clone();
         for act in plan.acts_mut() {
             if let Act::Cgroup(all) = act {
-                all.memory = self.limits.memory.unwrap_or(all.memory).min(all.memory);
+                all.memory = self.limits.memory.unwrap_or(keeper.memory());
                 // One of the jail's is pid 1, which the verdict does not count.
                 all.pids = self.limits.pids.unwrap_or(keeper.most_processes()) + 1;
             }
