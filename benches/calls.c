@@ -5,7 +5,7 @@
  *   calls PATH [SAMPLES [CALLS]]        open(2) and close(2) of this file: the walk of the path, and Landlock's
  *
  * Prints the nanoseconds of one call (of one open and close), a line for each sample. Default: 5 samples of
- * 200000 calls, of 50000 for a file.
+ * 200000 calls, of 20000 for a file.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 {
 	int loop = argc > 1 && strcmp(argv[1], "getpid") == 0;
 	long samples = argc > 2 ? atol(argv[2]) : 5;
-	long calls = argc > 3 ? atol(argv[3]) : loop ? 200000 : 50000;
+	long calls = argc > 3 ? atol(argv[3]) : loop ? 200000 : 20000;
 
 	if (argc < 2 || samples < 1 || calls < 1)
 		return 2;
