@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::egress::{self, Egress};
 use super::events::{ready_or_never, until};
@@ -44,6 +44,8 @@ pub struct Jail {
     /// The deadline was set.
     hurried: Notify,
     asking: Cell<bool>,
+    /// A command may run: memory and processor time are watched.
+    busy: Cell<bool>,
     mails: RefCell<BTreeMap<u32, Rc<Mail>>>,
 }
 
@@ -103,8 +105,16 @@ impl Jail {
             deadline: Cell::new(None),
             hurried: Notify::new(),
             asking: Cell::new(false),
+            busy: Cell::new(true),
             mails: RefCell::default(),
         }
+    }
+
+    /// Whether a command may run. In a session without one only pid 1 is left, and a thousand idle sessions must cost
+    /// nothing.
+    pub fn is_busy(&self, busy: bool) {
+        self.busy.set(busy);
+        self.hurried.notify_one();
     }
 
     /// The messages about a command from now on.
@@ -261,12 +271,13 @@ impl JailLoop {
     pub async fn run(&mut self, jail: &Jail) {
         let watch = &jail.live.plan.jail.watch;
         let mut tick = tokio::time::interval_at(Instant::now() + CPU_TICK, CPU_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut uncharged = Uncharged::default();
         let mut throttled = Throttled::default();
         let mut idle = Idle::default();
         loop {
             let polite_until = jail.deadline();
-            let counts_cpu = jail.live.group.is_some() && jail.cause().is_none();
+            let counts_cpu = jail.busy.get() && jail.live.group.is_some() && jail.cause().is_none();
             tokio::select! {
                 biased;
                 _ = self.pidfd.readable() => return,

@@ -103,7 +103,7 @@ pub fn unheld(declared: &Declared, prepared: &Prepared) -> Vec<String> {
     .collect()
 }
 
-/// The lines about the end of a command in a session, as [`announce`] prints them for a run.
+/// The lines about the end of a command in a session, as `announce` prints them for a run.
 /// `own`: the names of its own limits; the others are the session's, and a flag of `creel exec` raises none.
 pub fn lines(verdict: &Verdict, own: &[&'static str]) -> Vec<String> {
     let told = |limit: &Limit, text: String| match text.split_once("; raise it with ") {

@@ -155,6 +155,7 @@ impl Drop for Place {
             }
         }
         keeper.idle.set(Moment::now());
+        keeper.jail.is_busy(!keeper.running.borrow().is_empty());
         keeper.changed.notify_waiters();
     }
 }
@@ -171,6 +172,7 @@ impl Keeper {
         places[place] = true;
         self.running.borrow_mut().insert(number, job);
         // The session is not idle any more.
+        self.jail.is_busy(true);
         self.changed.notify_waiters();
         Ok(Place {
             keeper: Rc::clone(self),
@@ -538,6 +540,7 @@ async fn live_on(
             keeper.events.record(&Event::Created {
                 digest: &keeper.record.digest,
             });
+            jail.is_busy(false);
             if !ready() {
                 keeper.end("its maker is gone", None);
             }
