@@ -25,7 +25,7 @@ use creel_session::exit;
 use creel_sys::startup;
 use run::args::{self, RunArgs};
 use session::exec::ExecArgs;
-use session::{create, ends, exec, files, hook, look, shell};
+use session::{copy, create, ends, exec, files, hook, look, shell};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -63,7 +63,7 @@ enum Verb {
     Kill(ends::KillArgs),
     Rm(ends::RmArgs),
     File(files::FileArgs),
-    Cp(files::CpArgs),
+    Cp(copy::CpArgs),
     Shell(shell::ShellArgs),
     Hook(hook::HookArgs),
     Gc(ends::GcArgs),
@@ -108,7 +108,7 @@ pub fn main() -> u8 {
         Ok(Verb::Kill(args)) => ends::kill(&args),
         Ok(Verb::Rm(args)) => ends::rm(&args),
         Ok(Verb::File(args)) => files::file(&args),
-        Ok(Verb::Cp(args)) => files::cp(&args),
+        Ok(Verb::Cp(args)) => copy::cp(&args),
         Ok(Verb::Shell(args)) => shell::run(&args),
         Ok(Verb::Hook(args)) => hook::run(&args),
         Ok(Verb::Gc(args)) => ends::gc(&args),

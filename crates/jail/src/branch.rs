@@ -86,7 +86,7 @@ impl Branch {
         };
         let all = pids.join("all");
         match fs::create_dir(&all) {
-            Ok(()) => cgroup::write(&all.join("pids.max"), &most.to_string())?,
+            Ok(()) => cgroup::write(&all.join("pids.max"), &pids_max(most))?,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(cgroup::fault(&all, e)),
         }
@@ -98,7 +98,7 @@ impl Branch {
         };
         make(&branch.main)?;
         if let Some(most) = limits.pids {
-            cgroup::write(&branch.main.join("pids.max"), &most.to_string())?;
+            cgroup::write(&branch.main.join("pids.max"), &pids_max(most))?;
         }
         if let Some(bytes) = limits.memory {
             let dir = branch.add(memory, &name)?;
@@ -206,6 +206,11 @@ impl Drop for Branch {
     fn drop(&mut self) {
         self.take_away();
     }
+}
+
+/// The kernel refuses more than PID_MAX_LIMIT, 2^22.
+fn pids_max(most: u64) -> String {
+    most.min(1 << 22).to_string()
 }
 
 /// Kills the processes of a jail's own group but `first`, its pid 1. Those of commands are in groups below.

@@ -1,16 +1,10 @@
-//! `creel file` and `creel cp`: files in a session, without a program in it.
+//! `creel file`: files in a session, without a program in it.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat,
-};
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::{client, store};
@@ -18,8 +12,8 @@ use crate::cli::answer;
 use crate::cli::failure::Failure;
 use crate::cli::hint;
 use creel_policy::error::escaped;
-use creel_session::keep::files::{FileError, Files, Stat, is_plain};
-use creel_sys::{Errno, fd, startup};
+use creel_session::keep::files::{FileError, Files, Stat};
+use creel_sys::{fd, startup};
 
 /// Bytes of a text that `edit` changes.
 const LONGEST: u64 = 64 << 20;
@@ -146,21 +140,6 @@ struct RemoveArgs {
     force: bool,
 }
 
-/// Copy files into or out of a session
-#[derive(clap::Args)]
-#[command(
-    after_help = "One of the two is NAME:PATH. Symbolic links and special files are left out, with a line."
-)]
-pub struct CpArgs {
-    /// A file or directory
-    #[arg(value_name = "FROM")]
-    from: PathBuf,
-
-    /// The place of the copy
-    #[arg(value_name = "TO")]
-    to: PathBuf,
-}
-
 fn octal(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
@@ -168,7 +147,7 @@ fn octal(text: &str) -> Result<u32, String> {
     }
 }
 
-fn files(name: &str) -> Result<Files, Failure> {
+pub(super) fn files(name: &str) -> Result<Files, Failure> {
     Ok(Files(client(&store()?, name)?))
 }
 
@@ -260,7 +239,7 @@ fn is_absent(error: &FileError) -> bool {
     matches!(error, FileError::Act { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn make_all(files: &Files, path: &Path) -> Result<(), FileError> {
+pub(super) fn make_all(files: &Files, path: &Path) -> Result<(), FileError> {
     let above: Vec<&Path> = path.ancestors().collect();
     for path in above
         .into_iter()
@@ -373,197 +352,4 @@ fn line(path: &Path, stat: Stat) -> String {
     let name = path.to_string_lossy();
     let (mode, kind, size) = (stat.mode, stat.kind, stat.size);
     format!("{mode:04o} {kind:9} {size:>12} {}\n", escaped(name.chars()))
-}
-
-/// `NAME:PATH` as a place in a session; a path with a slash before the colon is the host's.
-fn place(path: &Path) -> Option<(&str, &Path)> {
-    let (name, inside) = path.to_str()?.split_once(':')?;
-    (!name.contains('/') && !inside.is_empty()).then(|| (name, Path::new(inside)))
-}
-
-pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
-    match (place(&args.from), place(&args.to)) {
-        (None, Some((name, to))) => {
-            let files = files(name)?;
-            let is_directory = files.stat(to).is_ok_and(|stat| stat.kind == "directory");
-            let to = match args.from.file_name() {
-                Some(name) if is_directory => to.join(name),
-                _ => to.into(),
-            };
-            let (directory, name) = above(&args.from)?;
-            let from = Host {
-                above: &directory,
-                name: &name,
-                shown: args.from.clone(),
-            };
-            if from.is_link() {
-                return Err(from.fault(Errno::LOOP));
-            }
-            copy_in(&files, &from, &to)?;
-        }
-        (Some((name, from)), None) => {
-            let files = files(name)?;
-            let (directory, name) = above(&args.to)?;
-            let to = Host {
-                above: &directory,
-                name: &name,
-                shown: args.to.clone(),
-            };
-            if to.is_link() {
-                return Err(to.fault(Errno::LOOP));
-            }
-            let opened = to.open(OFlags::PATH | OFlags::DIRECTORY);
-            match (opened, from.file_name()) {
-                (Ok(directory), Some(name)) => {
-                    copy_out(&files, from, &to.beneath(&directory, name))?
-                }
-                _ => copy_out(&files, from, &to)?,
-            }
-        }
-        _ => {
-            return Err(Failure::new(
-                "one of the two paths is in a session: `creel cp FILE NAME:PATH`, or `creel cp NAME:PATH FILE`",
-            ));
-        }
-    }
-    Ok(0)
-}
-
-fn left_out(path: &Path) {
-    hint::say(&format!(
-        "{} is no file or directory, and is left out",
-        path.display()
-    ));
-}
-
-/// A path of the host, in a tree that the session may change while it is copied: each name is opened in the directory
-/// before it, no link is followed, and what was opened is what is looked at.
-struct Host<'a> {
-    above: &'a OwnedFd,
-    name: &'a OsStr,
-    /// As messages name it.
-    shown: PathBuf,
-}
-
-impl Host<'_> {
-    fn open(&self, flags: OFlags) -> Result<OwnedFd, Failure> {
-        // Nothing waits: a FIFO without a writer.
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let mode = Mode::from_raw_mode(0o755);
-        openat(self.above, self.name, flags, mode).map_err(|errno| self.fault(errno))
-    }
-
-    fn fault(&self, errno: Errno) -> Failure {
-        let link = match errno {
-            Errno::LOOP => {
-                "; a symbolic link is not followed, since the session may have made it: name the real path"
-            }
-            _ => "",
-        };
-        Failure::new(format!(
-            "{} (on the host): {errno}{link}",
-            self.shown.display()
-        ))
-    }
-
-    fn is_link(&self) -> bool {
-        let stat = statat(self.above, self.name, AtFlags::SYMLINK_NOFOLLOW);
-        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
-    }
-
-    fn beneath<'a>(&self, above: &'a OwnedFd, name: &'a OsStr) -> Host<'a> {
-        Host {
-            above,
-            name,
-            shown: self.shown.join(name),
-        }
-    }
-}
-
-/// Opens the directory above a path that the caller named. A link on the way could be the session's.
-fn above(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
-    let fault = |errno: Errno| {
-        let link = match errno {
-            Errno::LOOP => {
-                "; a symbolic link is on the way, which the session may have made: name the real path"
-            }
-            _ => "",
-        };
-        Failure::new(format!("{} (on the host): {errno}{link}", path.display()))
-    };
-    let parts = (path.parent(), path.file_name());
-    // `.` and `/` have no name: the directory itself.
-    let (parent, name) = match parts {
-        (Some(parent), Some(name)) if parent.as_os_str().is_empty() => (Path::new("."), name),
-        (Some(parent), Some(name)) => (parent, name),
-        _ => (path, OsStr::new(".")),
-    };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let how = ResolveFlags::NO_SYMLINKS;
-    let directory = openat2(CWD, parent, flags, Mode::empty(), how).map_err(fault)?;
-    Ok((directory, name.to_owned()))
-}
-
-fn copy_in(files: &Files, from: &Host<'_>, to: &Path) -> Result<(), Failure> {
-    if from.is_link() {
-        left_out(&from.shown);
-        return Ok(());
-    }
-    let opened = from.open(OFlags::RDONLY)?;
-    let stat = fstat(&opened).map_err(|errno| from.fault(errno))?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {
-            make_all(files, to)?;
-            let fault = |errno| from.fault(errno);
-            for entry in rustix::fs::Dir::read_from(&opened).map_err(fault)? {
-                let entry = entry.map_err(fault)?;
-                let name = OsStr::from_bytes(entry.file_name().to_bytes());
-                if is_plain(name) {
-                    copy_in(files, &from.beneath(&opened, name), &to.join(name))?;
-                }
-            }
-        }
-        FileType::RegularFile => {
-            let flags = OFlags::CREATE | OFlags::TRUNC;
-            let mut file = files.write(to, flags, stat.st_mode & 0o777)?;
-            std::io::copy(&mut File::from(opened), &mut file)?;
-        }
-        _ => left_out(&from.shown),
-    }
-    Ok(())
-}
-
-fn copy_out(files: &Files, from: &Path, to: &Host<'_>) -> Result<(), Failure> {
-    let stat = files.stat(from)?;
-    match stat.kind {
-        "directory" => {
-            match rustix::fs::mkdirat(to.above, to.name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(to.fault(errno)),
-            }
-            let directory = to.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
-            for entry in files
-                .list(from)?
-                .iter()
-                .filter(|entry| is_plain(&entry.name))
-            {
-                let to = to.beneath(&directory, &entry.name);
-                copy_out(files, &from.join(&entry.name), &to)?;
-            }
-        }
-        "file" => {
-            let mut file = files.read(from)?;
-            // A new file in place of what has the name: a link or a FIFO may stand there.
-            match rustix::fs::unlinkat(to.above, to.name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(to.fault(errno)),
-            }
-            let copy = to.open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
-            rustix::fs::fchmod(&copy, Mode::from_raw_mode(stat.mode & 0o777))
-                .map_err(|errno| to.fault(errno))?;
-            std::io::copy(&mut file, &mut File::from(copy))?;
-        }
-        _ => left_out(from),
-    }
-    Ok(())
 }

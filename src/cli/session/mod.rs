@@ -1,5 +1,6 @@
 //! Sessions: `creel create`, `exec` and the verbs that look at sessions and end them.
 
+pub mod copy;
 pub mod create;
 pub mod ends;
 pub mod exec;

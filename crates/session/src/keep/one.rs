@@ -220,8 +220,8 @@ impl<'k> One<'k> {
     /// Serves a command whose output goes to a file of the session.
     async fn detached(mut self, client: &Connection, log: Log) {
         use std::os::fd::AsRawFd as _;
-        if !self.has_started(client).await {
-            return;
+        if let Some(verdict) = self.failed_start(client).await {
+            return self.leave(&verdict);
         }
         client.tell(&Tell::Job {
             number: self.place.number,
@@ -262,8 +262,8 @@ impl<'k> One<'k> {
         self.leave(&verdict);
     }
 
-    /// Whether a detached command runs; its client is told if it does not.
-    async fn has_started(&mut self, client: &Connection) -> bool {
+    /// Waits until a detached command runs. If it does not, its client is told, and its verdict returned.
+    async fn failed_start(&mut self, client: &Connection) -> Option<Verdict> {
         while !self.is_started && self.end.is_none() && !self.keeper.over.get() {
             let mail = Rc::clone(&self.mail);
             tokio::select! {
@@ -274,7 +274,7 @@ impl<'k> One<'k> {
             }
         }
         if self.not_executed.is_none() && self.is_started {
-            return true;
+            return None;
         }
         let verdict = self.judge(false);
         client.tell(&Tell::Verdict {
@@ -282,7 +282,7 @@ impl<'k> One<'k> {
             lines: self.lines(&verdict),
             verdict: None,
         });
-        false
+        Some(verdict)
     }
 
     fn hear(&mut self, client: Option<&Connection>) {
