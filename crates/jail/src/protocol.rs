@@ -86,7 +86,7 @@ impl Request {
     }
 }
 
-/// What is done to a name.
+/// An act on a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileAct {
     /// openat(2); the opened file travels with the answer.
@@ -121,7 +121,7 @@ pub const FIRST: u32 = 0;
 /// The first word of the usage in [`Message::Ended`].
 const USAGE: usize = 5 + 2 * DISKS;
 
-/// What failed before a command's program ran.
+/// The step that failed before a command's program ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stumble {
     /// execve(2), or the making of the process.
@@ -173,7 +173,7 @@ pub enum Message {
         command: u32,
         /// The error number of the start, errno(3): of execve(2), or `EAGAIN` if no process can be made.
         errno: i32,
-        /// What failed.
+        /// The step that failed.
         at: Stumble,
     },
     /// The command stopped (Ctrl-Z).

@@ -2,7 +2,7 @@
 //! The configuration in the jail's home and in a repository overrules it. Variables such as GIT_AUTHOR_NAME
 //! would overrule those.
 //!
-//! Where the jail sees another owner of its files than the host, git's index would have the owner that its last
+//! The jail may see another owner of its files than the host. Git's index would then have the owner that its last
 //! writer saw, and the other side's git would read every file and write the index again. So git in the jail
 //! compares times and sizes only (`core.checkStat`, git-config(1)).
 

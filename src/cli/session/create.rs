@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
+use super::exec::{self, Done};
 use super::{failure, store};
 use crate::cli::answer;
 use crate::cli::failure::Failure;
 use crate::cli::flags::FlagArgs;
+use crate::cli::hint::say;
 use crate::cli::network;
 use crate::cli::policies::PolicyArgs;
 use crate::cli::run::args::RunArgs;
@@ -118,7 +120,7 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What the keeper tells the process that made it.
+/// The keeper's message to the process that made it.
 #[derive(Serialize, Deserialize)]
 enum Birth {
     /// A session of this name is there.
@@ -158,15 +160,21 @@ pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
     let command = args.command.iter();
     let ask = ExecAsk {
         command: command.map(|word| word.as_bytes().to_vec()).collect(),
+        offered: exec::offered(),
         detach: true,
         ..ExecAsk::default()
     };
     let client = Client::connect(&store()?, &name).map_err(|e| failure(&e))?;
-    client
-        .ask(&Ask::Exec(Box::new(ask)))
-        .map_err(|e| failure(&e))?;
-    answer::print(&format!("{name}\n"))?;
-    Ok(0)
+    match exec::detached(&client, ask)? {
+        Done::Job(_) => {
+            answer::print(&format!("{name}\n"))?;
+            Ok(0)
+        }
+        Done::Ended(outcome) => {
+            outcome.lines.iter().for_each(|line| say(line));
+            Ok(outcome.exit_status)
+        }
+    }
 }
 
 /// Makes the session, or finds the one that is there; returns its name.

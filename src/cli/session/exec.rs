@@ -115,33 +115,39 @@ pub fn run(args: &ExecArgs) -> Result<u8, Failure> {
     }
 }
 
-enum Done {
+/// A started command.
+pub enum Done {
+    /// It is detached, and has this number.
     Job(u32),
+    /// It has ended, or did not start.
     Ended(Outcome),
 }
 
 fn attempt(args: &ExecArgs) -> Result<Done, Failure> {
     let ask = asked(args)?;
     let client = client(&store()?, &args.name)?;
-    if args.detach {
-        return match client
-            .ask(&Ask::Exec(Box::new(ask)))
-            .map_err(|e| failure(&e))?
-        {
-            Tell::Job { number } => Ok(Done::Job(number)),
-            Tell::Verdict {
-                exit_status,
-                lines,
-                verdict,
-            } => Ok(Done::Ended(Outcome {
-                exit_status,
-                lines,
-                verdict,
-            })),
-            _ => Err(Failure::new("the keeper gave no job")),
-        };
+    match args.detach {
+        true => detached(&client, ask),
+        false => attached(client, ask).map(Done::Ended),
     }
-    attached(client, ask).map(Done::Ended)
+}
+
+/// Starts a detached command. One that does not start has ended.
+pub fn detached(client: &Client, ask: ExecAsk) -> Result<Done, Failure> {
+    let told = client.ask(&Ask::Exec(Box::new(ask)));
+    match told.map_err(|e| failure(&e))? {
+        Tell::Job { number } => Ok(Done::Job(number)),
+        Tell::Verdict {
+            exit_status,
+            lines,
+            verdict,
+        } => Ok(Done::Ended(Outcome {
+            exit_status,
+            lines,
+            verdict,
+        })),
+        _ => Err(Failure::new("the keeper gave no job")),
+    }
 }
 
 /// Runs a command with this process's streams, to its end.
@@ -171,7 +177,7 @@ fn asked(args: &ExecArgs) -> Result<ExecAsk, Failure> {
     }
     let both = pty::is_terminal(fd::fixed(0)) && pty::is_terminal(fd::fixed(1));
     let terminal = args.tty || both && !args.no_tty;
-    if terminal && args.detach && args.tty {
+    if args.detach && args.tty {
         return Err(Failure::new(
             "--tty and --detach exclude each other: a detached command has no terminal",
         ));

@@ -65,7 +65,7 @@ impl Tally {
             let children = beneath
                 .iter()
                 .filter(|(path, _)| path.parent() == Some(at.0));
-            // Of two that are equal, the first.
+            // The first of two that are equal.
             let Some((path, entries)) = children.rev().max_by_key(|(_, entries)| **entries) else {
                 break;
             };

@@ -146,7 +146,7 @@ impl<'a> Walk<'a> {
             .map(Place::after)
             .collect();
         places.extend(behind);
-        // Of two ways to one place, the longer counts.
+        // The longer of two ways to one place counts.
         places.sort_unstable_by(|a, b| b.cmp(a));
         places.dedup_by_key(|place| (place.pattern, place.part));
         places.reverse();

@@ -16,8 +16,8 @@ use rustix::fs::{AtFlags, FileType, OFlags};
 
 use super::client::Client;
 use super::error::SessionError;
-use super::keeper::Keeper;
 use super::serve::Connection;
+use super::session::Keeper;
 use super::wire::{Ask, FileWord, Tell};
 use crate::jail::Said;
 use creel_jail::protocol::{FileAct, Request};
@@ -88,7 +88,11 @@ async fn act(
         Ok(()) => tokio::select! {
             done = answered => Ok(done),
             () = keeper.end_of_jail() => Err(SessionError::Ending),
-            () = tokio::time::sleep(PATIENCE) => Err(first(Errno::TIMEDOUT)),
+            () = tokio::time::sleep(PATIENCE) => {
+                // It would act later, without an owner.
+                keeper.end("its first process did not answer", None);
+                Err(first(Errno::TIMEDOUT))
+            }
         },
     };
     keeper.jail.forget(number);
@@ -115,7 +119,7 @@ pub enum FileError {
     Kind {
         /// As it was named.
         path: PathBuf,
-        /// What it is instead.
+        /// Its kind, as a part of the sentence.
         what: &'static str,
     },
 }
@@ -134,11 +138,11 @@ type Done<T> = Result<T, FileError>;
 pub struct Entry {
     /// The name, without a directory.
     pub name: OsString,
-    /// What it is; a link is not followed.
+    /// Its kind and size; a link is not followed.
     pub stat: Stat,
 }
 
-/// What a name is.
+/// Kind, size and times of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// `file`, `directory`, `link` or `other`.
@@ -255,7 +259,7 @@ impl Files {
         Ok(all)
     }
 
-    /// What a name is. The last link is not followed.
+    /// Looks at a name. The last link is not followed.
     pub fn stat(&self, path: &Path) -> Done<Stat> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         let pinned = self.act(FileWord::Open, &[path], (flags, 0))?;

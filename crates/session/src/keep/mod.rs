@@ -17,9 +17,11 @@ mod keeper;
 mod one;
 mod record;
 mod serve;
+mod session;
 pub mod store;
 pub mod wire;
 
 pub use error::SessionError;
 pub use keeper::{KeepError, Settings, keep};
 pub use record::{Record, now};
+pub use session::Lines;

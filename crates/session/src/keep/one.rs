@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::time::Instant as Moment;
 
 use super::error::SessionError;
-use super::keeper::{Job, Keeper, Place};
 use super::record::{self, Event};
 use super::serve::Connection;
+use super::session::{Job, Keeper, Place};
 use super::wire::{Ask, ExecAsk, Fds, Tell};
 use crate::events::{finished, until};
 use crate::jail::{CommandEnd, Mail, Said};

@@ -14,9 +14,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::error::SessionError;
 use super::files;
-use super::keeper::Keeper;
 use super::one;
 use super::record::Event;
+use super::session::{Job, Keeper};
 use super::store;
 use super::wire::{self, Ask, Fds, Tell};
 use creel_sys::readiness;
@@ -212,7 +212,7 @@ async fn await_job(keeper: &Keeper, connection: &Connection, number: u32) {
 
 /// The session as JSON, for `creel inspect` and `creel ps`.
 fn inspect(keeper: &Keeper) -> serde_json::Value {
-    let job = |(number, job): (&u32, &super::keeper::Job)| {
+    let job = |(number, job): (&u32, &Job)| {
         json!({
             "number": number,
             "command": job.command,

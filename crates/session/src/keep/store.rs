@@ -39,7 +39,7 @@ const FILES: [&str; 5] = ["socket", "record", "end", "events", "shell"];
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// Where all sessions of a user are.
+/// The directory of all sessions of a user.
 #[derive(Debug, Clone)]
 pub struct Store {
     path: PathBuf,

@@ -92,7 +92,7 @@ pub enum Ask {
     Unknown,
 }
 
-/// What is done to a name.
+/// An act on a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileWord {
