@@ -4,8 +4,8 @@
 //! ```text
 //! supervisor ──fork──▶ janitor: placeholders ──▶ held
 //!     │ clone3                     │
-//!     ├── the jail ───────────────▶ a process of its own joins the jail's mounts, and watches its
-//!     │                            │ covers ──▶ events
+//!     ├── the jail ───────────────▶ joins the jail's mounts, itself or with a process of its own, and watches
+//!     │                            │ its covers ──▶ events
 //!     │ the jail has ended         │
 //!     ├── end ────────────────────▶ removes the placeholders ──▶ done
 //!     ├── dismiss (no group left) ─▶ ends
@@ -160,6 +160,7 @@ impl Janitor {
                 covers: &covers,
                 group: &group,
                 guard,
+                mounts,
                 waiting: waiting.as_fd(),
             };
             // If a step fails, the socket closes and the supervisor notices.

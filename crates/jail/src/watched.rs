@@ -3,8 +3,8 @@
 //! Denied, protected and absent names are covered by mounts in the jail. The kernel detaches a mount when, in
 //! another mount namespace, something is renamed over its mount point or the mount point is removed
 //! (rename(2), Linux 3.18), and moves it along when the mount point is renamed. Editors save like this, and
-//! git writes its configuration like this. The watcher, a child of the janitor in the jail's mount namespace,
-//! waits for it:
+//! git writes its configuration like this. The watcher, which is the janitor or a child of it in the jail's mount
+//! namespace, waits for it:
 //!
 //! ```text
 //! mountinfo or a directory changed ──▶ is each cover there? ──▶ freeze ──▶ cover again ──▶ thaw

@@ -1,4 +1,5 @@
-//! The janitor's own process, and the watcher that it starts in the jail's mount namespace.
+//! The janitor's own process, and the watcher of the covers in the jail's mount namespace: the janitor itself if it may
+//! join that namespace and come back, else a process that it starts.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::Guarding;
 use super::protocol::{
     DISMISS, EVENT, HELD, JAIL, LENGTH, LOST, NOWHERE, RELEASED, UNGUARDED, UNWATCHED, code,
     padded, words,
 };
+use super::{Guarding, Mounts};
 use crate::cgroup::{DEPTH, Traces};
 use crate::covers::{Covers, Fate};
 use crate::guard::Found;
@@ -21,7 +22,7 @@ use crate::ways::Tasks;
 use creel_sys::freezer::Freezer;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, mount, process, signal, userns};
+use creel_sys::{Errno, Result, mount, process, procfs, signal, userns};
 
 /// The pause between two checks of directories in which the jail makes names.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -35,11 +36,12 @@ pub struct Work<'a> {
     pub covers: &'a Covers,
     pub group: &'a Traces,
     pub guard: Guarding,
+    pub mounts: Mounts,
     /// Reaches end of file when the jail is built.
     pub waiting: BorrowedFd<'a>,
 }
 
-/// The watcher, a process in the jail's mount namespace. It ends on drop.
+/// A watcher that is a process of its own in the jail's mount namespace. It ends on drop.
 struct Watcher {
     pid: i32,
     leash: OwnedFd,
@@ -52,6 +54,15 @@ enum Served {
     Dismissed,
     /// The supervisor is gone, or could not remove the group.
     Alone,
+}
+
+/// Why a watcher stopped.
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    /// The jail has ended, or nobody needs the watcher any more.
+    Over,
+    /// The covers cannot be checked any more.
+    Failed,
 }
 
 impl Drop for Watcher {
@@ -80,7 +91,11 @@ impl Work<'_> {
             || socket::send(self.socket, &padded(HELD, [index, errno, 0]), &[]).is_ok();
         let mut jail: Option<OwnedFd> = None;
         let mut watcher: Option<Watcher> = None;
-        if heard && self.serve(&root, &mut jail, &mut watcher)? == Served::Dismissed {
+        let served = match heard {
+            true => self.serve(&root, &mut jail, &mut watcher),
+            false => Ok(Served::Alone),
+        };
+        if served == Ok(Served::Dismissed) {
             return Ok(());
         }
         self.kill(&root, jail.as_ref());
@@ -109,10 +124,8 @@ impl Work<'_> {
                 ],
                 -1,
             )?;
-            if lost && watcher.take().is_some() && !jail.as_ref().is_some_and(sys::has_ended) {
-                // The covers are not watched any more, and opens are not checked.
-                self.tell(LOST, [0; 3]);
-                self.kill(root, jail.as_ref());
+            if lost && watcher.take().is_some() {
+                self.lose(root, jail.as_ref());
             }
             if !told {
                 continue;
@@ -122,8 +135,14 @@ impl Work<'_> {
                 Ok((LENGTH, [pidfd, Some(mounts), third, ..])) if message[0] == JAIL => {
                     *jail = pidfd;
                     let first = words(&message)[0].cast_signed();
-                    let jail = (jail.as_ref(), first);
-                    *watcher = Some(self.start_watcher(root, jail, mounts, third)?);
+                    let jail = jail.as_ref();
+                    match self.mounts {
+                        Mounts::Joinable => self.watch_here(root, (jail, first), &mounts, third)?,
+                        Mounts::OfUserNamespace => {
+                            *watcher =
+                                Some(self.start_watcher(root, (jail, first), mounts, third)?);
+                        }
+                    }
                 }
                 Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => *jail = pidfd,
                 Ok((LENGTH, _)) => {
@@ -144,54 +163,53 @@ impl Work<'_> {
         }
     }
 
-    /// Starts the process that joins the jail's mount namespace. This one stays outside: inside, a
-    /// placeholder is a mount point and cannot be removed.
+    /// Watches the covers in this process, until the jail has ended or the supervisor has a message or is gone. Meanwhile
+    /// this process is in the jail's mount namespace. It comes back because there a placeholder is a mount point, which
+    /// cannot be removed.
+    fn watch_here(
+        &self,
+        root: &OwnedFd,
+        (jail, first): (Option<&OwnedFd>, i32),
+        mounts: &OwnedFd,
+        waits: Option<OwnedFd>,
+    ) -> Result<()> {
+        let outside = procfs::namespace("self", "mnt")?;
+        let covers = self.join(root, first, None, mounts);
+        self.let_begin(waits);
+        let stopped = match covers {
+            Ok(covers) => self.watch(covers, self.socket, root, jail),
+            Err(errno) => {
+                self.tell(UNWATCHED, [0, code(errno), 0]);
+                Stopped::Over
+            }
+        };
+        // Paths are not used from here on: this may not be the directory or the root from which the supervisor came.
+        mount::enter(&outside)?;
+        if stopped == Stopped::Failed {
+            self.lose(root, jail);
+        }
+        Ok(())
+    }
+
+    /// Starts a process that joins the jail's mount namespace, and with it the jail's user namespace, from which there is no
+    /// way back.
     fn start_watcher(
         &self,
         root: &OwnedFd,
         (jail, first): (Option<&OwnedFd>, i32),
         mounts: OwnedFd,
-        third: Option<OwnedFd>,
+        users: Option<OwnedFd>,
     ) -> Result<Watcher> {
         let (leash, theirs) = socket::pair()?;
-        let (users, waits) = match self.guard {
-            Guarding::No => (third, None),
-            Guarding::Wanted => (None, third),
-        };
         let pid = sys::start(|| {
             sys::close(&leash);
-            let covers = || {
-                let group = self.group.unified.as_ref();
-                let tasks = Tasks {
-                    group: group.and_then(|path| Freezer::open(root, path).ok()),
-                    first,
-                };
-                // While the jail pivots, this process would get its old root, which lies over the new one.
-                sys::wait_any([Some((self.waiting, PollFlags::IN))], -1)?;
-                if let Some(users) = &users {
-                    userns::enter(users)?;
+            match self.join(root, first, users.as_ref(), &mounts) {
+                // The janitor takes the end of this process for a failure.
+                Ok(covers) => {
+                    self.watch(covers, theirs.as_fd(), root, jail);
                 }
-                mount::enter(&mounts)?;
-                let mut covers = Watched::new(self.covers, self.names, tasks)?;
-                if self.guard == Guarding::Wanted
-                    && let Err(errno) = covers.guard()
-                {
-                    self.tell(UNGUARDED, [NOWHERE, code(errno), 0]);
-                }
-                Ok(covers)
-            };
-            let covers: Result<Watched<'_>> = covers();
-            if let Some(first) = waits {
-                // The jail's first process, which may be gone.
-                let _ = socket::send(first.as_fd(), &[GUARDED], &[]);
-                sys::close(&first);
-                std::mem::forget(first);
-            }
-            match covers {
-                Ok(covers) => self.watch(covers, theirs.as_fd(), root, jail),
                 Err(errno) => {
                     self.tell(UNWATCHED, [0, code(errno), 0]);
-                    // Waits, because the janitor takes the end of this process for a failure.
                     let _ = sys::wait_any([Some((theirs.as_fd(), PollFlags::IN))], -1);
                 }
             }
@@ -199,14 +217,60 @@ impl Work<'_> {
         Ok(Watcher { pid, leash })
     }
 
-    /// The watcher's loop, until the jail has ended or the janitor closes the leash.
+    /// Waits until the jail is built, joins its mount namespace and begins to watch the covers.
+    fn join(
+        &self,
+        root: &OwnedFd,
+        first: i32,
+        users: Option<&OwnedFd>,
+        mounts: &OwnedFd,
+    ) -> Result<Watched<'_>> {
+        let group = self.group.unified.as_ref();
+        let tasks = Tasks {
+            group: group.and_then(|path| Freezer::open(root, path).ok()),
+            first,
+        };
+        // While the jail pivots, this process would get its old root, which lies over the new one.
+        sys::wait_any([Some((self.waiting, PollFlags::IN))], -1)?;
+        if let Some(users) = users {
+            userns::enter(users)?;
+        }
+        mount::enter(mounts)?;
+        let mut covers = Watched::new(self.covers, self.names, tasks)?;
+        if self.guard == Guarding::Wanted
+            && let Err(errno) = covers.guard()
+        {
+            self.tell(UNGUARDED, [NOWHERE, code(errno), 0]);
+        }
+        Ok(covers)
+    }
+
+    /// Tells the jail's first process, if it waits for the guard, that it may go on.
+    fn let_begin(&self, waits: Option<OwnedFd>) {
+        if self.guard == Guarding::Wanted
+            && let Some(first) = waits
+        {
+            // It may be gone.
+            let _ = socket::send(first.as_fd(), &[GUARDED], &[]);
+        }
+    }
+
+    /// The covers are not watched any more, and opens are not checked: the jail must end, if it has not.
+    fn lose(&self, root: &OwnedFd, jail: Option<&OwnedFd>) {
+        if !jail.is_some_and(sys::has_ended) {
+            self.tell(LOST, [0; 3]);
+            self.kill(root, jail);
+        }
+    }
+
+    /// The watcher's loop, until the jail has ended or `stop` is readable.
     fn watch(
         &self,
         mut covers: Watched<'_>,
-        leash: BorrowedFd<'_>,
+        stop: BorrowedFd<'_>,
         root: &OwnedFd,
         jail: Option<&OwnedFd>,
-    ) {
+    ) -> Stopped {
         // The first check finds earlier changes.
         self.check(&mut covers, root, jail);
         let mut pause: Option<Instant> = None;
@@ -214,7 +278,7 @@ impl Work<'_> {
             let [openings, changes] = covers.asked().map_or([None, None], |all| all.map(Some));
             let ready = sys::wait_any(
                 [
-                    Some((leash, PollFlags::IN)),
+                    Some((stop, PollFlags::IN)),
                     Some((covers.mounts(), PollFlags::PRI)),
                     openings.map(|fd| (fd, PollFlags::IN)),
                     changes.map(|fd| (fd, PollFlags::IN)),
@@ -227,15 +291,19 @@ impl Work<'_> {
                 ],
                 pause.map_or(-1, |_| 1),
             );
-            let Ok([false, detached, asked, changed, ended, names]) = ready else {
-                return;
+            let [stopped, detached, asked, changed, ended, names] = match ready {
+                Ok(ready) => ready,
+                Err(_) => return Stopped::Failed,
             };
+            if stopped {
+                return Stopped::Over;
+            }
             let waited = pause.is_some_and(|since| since.elapsed() >= PAUSE);
             if detached || names || waited {
                 self.check(&mut covers, root, jail);
             }
             if ended {
-                return;
+                return Stopped::Over;
             }
             if waited {
                 pause = None;
@@ -248,8 +316,7 @@ impl Work<'_> {
             match found {
                 Ok(Found::Nothing) => {}
                 Ok(Found::Change) => self.check(&mut covers, root, jail),
-                // The end of this process kills the jail.
-                Err(_) => return,
+                Err(_) => return Stopped::Failed,
             }
             if names {
                 // A jail that makes and removes names in such a directory in a loop must not use up the
