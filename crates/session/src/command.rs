@@ -44,6 +44,8 @@ pub trait Running {
     fn be_patient(&self, grace: Duration);
     fn kill(&self, cause: Cause);
     fn signal(&self, number: i32);
+    /// Nobody can write to the command's pipes any more, and what was written is delivered, or `lost`.
+    fn streams_ended(&self, _budget: &Budget, _lost: Option<&io::Error>) {}
     /// Stops every process until [`Running::thaw`]. False if that is not possible.
     fn freeze(&self) -> bool;
     fn thaw(&self);
@@ -168,6 +170,7 @@ impl<'a> CommandLoop<'a> {
                 // While a person is asked, the terminal belongs to the question; a pipe may lead to the
                 // terminal as well.
                 lost = &mut self.streams, if self.streamed.is_none() && !asking => {
+                    jail.streams_ended(self.budget, lost.as_ref());
                     self.streamed = Some(lost);
                 }
                 end = finished(&mut self.screen), if !asking => {

@@ -31,6 +31,8 @@ use creel_sys::{Errno, readiness};
 
 /// The interval at which the cpu time of a whole jail is read, if a cgroup counts it.
 const CPU_TICK: Duration = Duration::from_millis(100);
+/// The longest time without a look, however short the commands of a session are.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// So many ticks a jail is still checked when it does nothing any more, and then at each of so many: a check may
 /// have been put off, what was sent still arrives, and others can connect to a jail.
 const IDLE_TICKS: u32 = 10;
@@ -275,9 +277,16 @@ impl JailLoop {
         let mut uncharged = Uncharged::default();
         let mut throttled = Throttled::default();
         let mut idle = Idle::default();
+        let mut looked = Instant::now();
+        let mut counted = true;
         loop {
             let polite_until = jail.deadline();
             let counts_cpu = jail.busy.get() && jail.live.group.is_some() && jail.cause().is_none();
+            if counts_cpu && !counted && looked.elapsed() < IDLE_LOOK {
+                // A command begins in an idle session: most are over before the first look is due.
+                tick.reset();
+            }
+            counted = counts_cpu;
             tokio::select! {
                 biased;
                 _ = self.pidfd.readable() => return,
@@ -297,6 +306,7 @@ impl JailLoop {
                     }
                 }
                 _ = tick.tick(), if counts_cpu => {
+                    looked = Instant::now();
                     jail.live.group.iter().for_each(|group| throttled.look(group));
                     let used = jail.live.group.as_ref().and_then(|g| g.cpu_used());
                     let due = idle.is_due(used);

@@ -153,6 +153,7 @@ impl Client {
     /// Runs a command with this process's streams, to its end.
     pub fn exec(self, ask: ExecAsk) -> Result<Outcome, ExecError> {
         let started = Instant::now();
+        let piped = ask.terminal.is_none();
         let pipes = match ask.terminal {
             Some(_) => Pipes::none(),
             None => stream::pipes_of_session().map_err(ExecuteError::Pipes)?,
@@ -161,10 +162,6 @@ impl Client {
             pipes.theirs.0.iter().flatten().map(AsFd::as_fd).collect();
         self.send(&Ask::Exec(Box::new(ask)), &theirs)?;
         drop(pipes.theirs);
-        let (output, grace) = match self.hear()?.0 {
-            Tell::Started { output, grace } => (output, grace),
-            _ => return Err(self.silent().into()),
-        };
         let fault = |what| move |source| SuperviseError::Io { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -172,14 +169,23 @@ impl Client {
             .build()
             .map_err(fault("starting the event loop"))?;
         runtime.block_on(async {
+            // While the keeper starts the command.
             let signals = Signals::new().map_err(fault("listening for signals"))?;
+            let (output, grace, drains_early) = match self.hear()?.0 {
+                Tell::Started {
+                    output,
+                    grace,
+                    drains_early,
+                } => (output, grace, drains_early),
+                _ => return Err(self.silent().into()),
+            };
             let budget = Budget::new(output);
             let watch = CommandWatch {
                 timeout: NEVER,
                 output,
                 grace,
             };
-            let remote = Remote::new(&self)?;
+            let remote = Remote::new(&self, piped && drains_early)?;
             let mut command = CommandLoop::new(watch, &budget, signals, pipes.ours, started);
             let ended = tokio::select! {
                 biased;
@@ -190,14 +196,7 @@ impl Client {
             budget.jail_ended();
             let grace = Duration::from_millis(grace).max(LEAST_GRACE);
             command.drain(ended.then(|| Instant::now() + grace)).await;
-            if budget.was_exceeded() {
-                remote.send(&Ask::Exceeded);
-            }
-            let lost = command.finish().map(|error| error.to_string());
-            remote.send(&Ask::Drained {
-                output: budget.passed(),
-                lost,
-            });
+            remote.drained(&budget, command.finish().as_ref());
             remote.verdict().await.ok_or_else(|| self.silent().into())
         })
     }
@@ -209,12 +208,15 @@ struct Remote {
     mail: Mail,
     cause: Cell<Option<Cause>>,
     deadline: Cell<Option<Moment>>,
+    /// The end of the streams is told at once, not only when the command has ended.
+    drains_early: bool,
+    has_drained: Cell<bool>,
     /// Taken by whoever reads the socket.
     last: RefCell<Option<Tell>>,
 }
 
 impl Remote {
-    fn new(client: &Client) -> Result<Remote, ExecError> {
+    fn new(client: &Client, drains_early: bool) -> Result<Remote, ExecError> {
         let socket = client.socket.try_clone().map_err(client.fault())?;
         rustix::io::ioctl_fionbio(&socket, true).map_err(|e| client.fault()(e.into()))?;
         Ok(Remote {
@@ -222,6 +224,8 @@ impl Remote {
             mail: Mail::default(),
             cause: Cell::new(None),
             deadline: Cell::new(None),
+            drains_early,
+            has_drained: Cell::new(false),
             last: RefCell::new(None),
         })
     }
@@ -229,6 +233,20 @@ impl Remote {
     fn send(&self, ask: &Ask) {
         // A keeper that is gone is noticed by the end of its socket.
         let _ = wire::send(self.socket.get_ref().as_fd(), ask, &[]);
+    }
+
+    /// Tells the keeper once that all output is delivered.
+    fn drained(&self, budget: &Budget, lost: Option<&io::Error>) {
+        if self.has_drained.replace(true) {
+            return;
+        }
+        if budget.was_exceeded() {
+            self.send(&Ask::Exceeded);
+        }
+        self.send(&Ask::Drained {
+            output: budget.passed(),
+            lost: lost.map(io::Error::to_string),
+        });
     }
 
     async fn next(&self) -> Option<(Tell, Fds)> {
@@ -327,6 +345,11 @@ impl Running for Remote {
     }
     fn signal(&self, number: i32) {
         self.send(&Ask::Signal { number });
+    }
+    fn streams_ended(&self, budget: &Budget, lost: Option<&io::Error>) {
+        if self.drains_early {
+            self.drained(budget, lost);
+        }
     }
     /// The command was stopped by a signal. The keeper's clock goes on and needs no alarm of this process.
     fn freeze(&self) -> bool {

@@ -52,6 +52,8 @@ struct One<'k> {
     is_started: bool,
     not_executed: Option<(Errno, Stumble)>,
     end: Option<CommandEnd>,
+    /// The client has delivered all output.
+    drained: bool,
     output: u64,
     lost: Option<String>,
 }
@@ -154,6 +156,7 @@ impl<'k> One<'k> {
             is_started: false,
             not_executed: None,
             end: None,
+            drained: false,
             output: 0,
             lost: None,
         };
@@ -165,6 +168,7 @@ impl<'k> One<'k> {
         client.tell(&Tell::Started {
             output: self.plan.watch.output,
             grace: self.plan.watch.grace,
+            drains_early: true,
         });
         let mut here = true;
         let timeout = Moment::now() + Duration::from_millis(self.plan.watch.timeout);
@@ -174,7 +178,7 @@ impl<'k> One<'k> {
                 biased;
                 () = mail.came() => self.hear(Some(client)),
                 asked = client.next(), if here => match asked {
-                    Some((ask, _)) => self.ask(&ask),
+                    Some((ask, _)) => self.ask(ask),
                     None => {
                         here = false;
                         self.kill(Cause::Asked);
@@ -189,18 +193,23 @@ impl<'k> One<'k> {
         self.hear(Some(client));
         // Its descendants end with it: nothing else writes to its streams.
         self.sweep();
-        client.tell(&Tell::Over {
-            ended: self.was_ended(),
-        });
-        while here {
-            match client.next().await {
-                Some((Ask::Drained { output, lost }, _)) => {
-                    (self.output, self.lost) = (output, lost);
-                    break;
+        let mut told = false;
+        while here && !self.drained {
+            tokio::select! {
+                biased;
+                asked = client.next() => match asked {
+                    Some((Ask::Exceeded, _)) => self.cause = self.cause.or(Some(Cause::Output)),
+                    Some((ask @ Ask::Drained { .. }, _)) => self.ask(ask),
+                    Some(_) => {}
+                    None => here = false,
+                },
+                // Not if the client's message is here already: a turn of the two less.
+                () = std::future::ready(()), if !told => {
+                    told = true;
+                    client.tell(&Tell::Over {
+                        ended: self.was_ended(),
+                    });
                 }
-                Some((Ask::Exceeded, _)) => self.cause = self.cause.or(Some(Cause::Output)),
-                Some(_) => {}
-                None => here = false,
             }
         }
         let verdict = self.judge(full);
@@ -316,9 +325,9 @@ impl<'k> One<'k> {
         }
     }
 
-    fn ask(&mut self, ask: &Ask) {
+    fn ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Signal { number } => match *number {
+            Ask::Signal { number } => match number {
                 signal::TERM if self.deadline.is_some() => self.kill(Cause::Asked),
                 signal::TERM => {
                     self.signal(signal::TERM);
@@ -328,6 +337,9 @@ impl<'k> One<'k> {
                 number => self.signal(number),
             },
             Ask::Exceeded => self.kill(Cause::Output),
+            Ask::Drained { output, lost } => {
+                (self.output, self.lost, self.drained) = (output, lost, true);
+            }
             _ => {}
         }
     }

@@ -156,6 +156,9 @@ pub enum Tell {
         output: u64,
         /// Milliseconds that a reader has after the command was ended.
         grace: u64,
+        /// [`Ask::Drained`] may come before [`Tell::Over`], which is then left out.
+        #[serde(default)]
+        drains_early: bool,
     },
     /// The master of the command's terminal travels with this message.
     Terminal,
