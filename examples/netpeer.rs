@@ -243,7 +243,9 @@ mod relay {
                 mode: Mode::Allowlist,
                 lists: BTreeSet::from([list]),
                 ..Network::default()
-            },
+            }
+            .into(),
+            open: Default::default(),
             names: RefCell::new(Names::default()),
             resolver: Resolver::with(vec![]),
             records: Records::default(),

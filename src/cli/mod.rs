@@ -25,7 +25,7 @@ use creel_session::exit;
 use creel_sys::startup;
 use run::args::{self, RunArgs};
 use session::exec::ExecArgs;
-use session::{copy, create, ends, exec, files, hook, look, shell};
+use session::{copy, create, ends, exec, files, hook, look, net, shell};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -64,6 +64,7 @@ enum Verb {
     Rm(ends::RmArgs),
     File(files::FileArgs),
     Cp(copy::CpArgs),
+    Net(net::NetArgs),
     Shell(shell::ShellArgs),
     Hook(hook::HookArgs),
     Gc(ends::GcArgs),
@@ -109,6 +110,7 @@ pub fn main() -> u8 {
         Ok(Verb::Rm(args)) => ends::rm(&args),
         Ok(Verb::File(args)) => files::file(&args),
         Ok(Verb::Cp(args)) => copy::cp(&args),
+        Ok(Verb::Net(args)) => net::run(&args),
         Ok(Verb::Shell(args)) => shell::run(&args),
         Ok(Verb::Hook(args)) => hook::run(&args),
         Ok(Verb::Gc(args)) => ends::gc(&args),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::failure::Failure;
 use creel_plan::request::Publish;
 use creel_policy::Origin;
-use creel_policy::net::{Rule, RuleError, To};
+use creel_policy::net::Rule;
 
 /// The rules for the destinations of `--allow-net`.
 pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
@@ -14,14 +14,10 @@ pub fn rules(texts: &[String]) -> Result<Vec<Rule>, Failure> {
         line: 0,
     };
     let rule = |text: &String| {
-        let rule = Rule::of_text(text, origin.clone());
-        rule.and_then(|rule| match rule.to {
-            To::Any => Err(RuleError::Any),
-            // Clients do not use creel's proxy for loopback (`NO_PROXY`).
-            To::Range(range) if range.is_loopback() => Err(RuleError::OwnLoopback),
-            _ => Ok(rule),
+        let rule = Rule::of_flag(text, origin.clone());
+        rule.map_err(|fault| {
+            Failure::new(format!("--allow-net {}: it {fault}", text.escape_debug()))
         })
-        .map_err(|fault| Failure::new(format!("--allow-net {}: it {fault}", text.escape_debug())))
     };
     texts.iter().map(rule).collect()
 }

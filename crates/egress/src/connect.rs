@@ -88,6 +88,8 @@ async fn greet(gate: Rc<Gate>, mut client: TcpStream, slot: Slot) {
     drop((bytes, held, slot));
     if let Err(refusal) = pass.prepare().await {
         pass.refuse(&refusal);
+        // The client has time to read the answer, and a change of the rules does not wait for it.
+        drop(pass);
         return refuse(client, reply::status(&refusal), &refusal).await;
     }
     let established = b"HTTP/1.1 200 Connection established\r\n\r\n";

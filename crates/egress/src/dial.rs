@@ -5,11 +5,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use super::beyond;
 
 /// Lead of one attempt over the next; after a failure the next begins at once.
 const LEAD: Duration = Duration::from_millis(250);
@@ -49,7 +52,7 @@ pub async fn dial(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr
 }
 
 async fn attempt(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
-    let connected = match timeout(PATIENCE, TcpStream::connect(address)).await {
+    let connected = match timeout(PATIENCE, connect(address)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     };
@@ -57,6 +60,24 @@ async fn attempt(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
         connected.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
     stream.set_nodelay(true)?;
     Ok((stream, address))
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    match TcpStream::connect(address).await {
+        // Landlock: a port that the first rules do not have.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
+            let late = beyond::connect(socket.as_fd().try_clone_to_owned()?, address).await;
+            late.map_err(|late| match late.kind() {
+                io::ErrorKind::PermissionDenied => error,
+                _ => late,
+            })
+        }
+        connected => connected,
+    }
 }
 
 /// The order of the attempts: families alternate, beginning with that of the first address.

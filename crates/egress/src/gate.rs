@@ -13,6 +13,7 @@ use super::Way;
 use super::admission::Admission;
 use super::authority::Authority;
 use super::names::Names;
+use super::open::{Grip, Open};
 use super::protocol::Consent;
 use super::rate_limit::{RateLimit, Reservations};
 use super::record::{Entry, Event, Records};
@@ -34,7 +35,7 @@ const CONNECTIONS: u64 = 4096;
 /// State that all connections share.
 pub struct Gate {
     /// The rules and limits of all layers together.
-    pub policy: Network,
+    pub policy: Rules,
     /// Names and their synthetic addresses.
     pub names: RefCell<Names>,
     /// Resolves names outside the jail.
@@ -47,6 +48,25 @@ pub struct Gate {
     pub asker: Option<Box<dyn Asker>>,
     /// The use of the limits so far.
     pub meter: Meter,
+    /// The admitted connections.
+    pub open: Open,
+}
+
+/// The rules in force. A change replaces them as a whole.
+#[derive(Debug)]
+pub struct Rules(RefCell<Rc<Network>>);
+
+impl From<Network> for Rules {
+    fn from(network: Network) -> Rules {
+        Rules(RefCell::new(Rc::new(network)))
+    }
+}
+
+impl Rules {
+    /// The rules as they are now.
+    pub fn now(&self) -> Rc<Network> {
+        Rc::clone(&self.0.borrow())
+    }
 }
 
 /// Asks about destinations that a list does not have.
@@ -95,6 +115,7 @@ pub struct Pass {
     dialled: RefCell<Option<TcpStream>>,
     window: RefCell<Option<Rc<Window>>>,
     dials: Cell<u64>,
+    grip: Rc<Grip>,
 }
 
 impl Gate {
@@ -102,7 +123,7 @@ impl Gate {
     pub async fn admit(self: &Rc<Self>, way: Way, host: Host, port: u16) -> Result<Pass, Refusal> {
         let entry = Entry::new(way, &host, port);
         match self.decide(&host, port, way.transport()).await {
-            Ok(rule) => self.open(way, host, port, entry.allowed(rule)),
+            Ok(rule) => self.open(way, (host, port), None, entry.allowed(rule)),
             Err(refusal) => {
                 let _ = self.records.write(&entry.refused(&refusal), Event::Refused);
                 Err(refusal)
@@ -112,11 +133,16 @@ impl Gate {
 
     /// Admits a client of a published port. All limits apply except the rate, which is for connections that
     /// the jail begins.
-    pub fn welcome(self: &Rc<Self>, peer: IpAddr, port: u16) -> Result<Pass, Refusal> {
+    pub fn welcome(
+        self: &Rc<Self>,
+        peer: IpAddr,
+        port: u16,
+        entrance: SocketAddr,
+    ) -> Result<Pass, Refusal> {
         let (way, host) = (Way::Published, Host::from(peer));
-        let entry = Entry::new(way, &host, port);
-        match self.meter.has_room(&self.policy.limits) {
-            Ok(()) => self.open(way, host, port, entry.allowed("--publish".into())),
+        let entry = Entry::new(way, &host, port).allowed("--publish".into());
+        match self.meter.has_room(&self.policy.now().limits) {
+            Ok(()) => self.open(way, (host, port), Some(entrance), entry),
             Err(refusal) => {
                 let _ = self.records.write(&entry.refused(&refusal), Event::Refused);
                 Err(refusal)
@@ -127,8 +153,8 @@ impl Gate {
     fn open(
         self: &Rc<Self>,
         way: Way,
-        host: Host,
-        port: u16,
+        (host, port): (Host, u16),
+        entrance: Option<SocketAddr>,
         entry: Entry,
     ) -> Result<Pass, Refusal> {
         // Without a record the connection is not admitted.
@@ -136,6 +162,7 @@ impl Gate {
         written.map_err(|unrecorded| unrecorded.refusal())?;
         self.meter.connections.set(self.meter.connections.get() + 1);
         Ok(Pass {
+            grip: self.open.add(way, host.clone(), port, entrance),
             gate: Rc::clone(self),
             way,
             host,
@@ -145,6 +172,28 @@ impl Gate {
             window: RefCell::default(),
             dials: Cell::new(0),
         })
+    }
+
+    /// Replaces the rules, and ends the connections that they no longer allow; [`Open::all_ended`] waits for
+    /// these. One that a person has allowed stays, unless a rule denies it.
+    pub fn change(&self, network: Network) {
+        *self.policy.0.borrow_mut() = Rc::new(network);
+        self.open.end(|grip| self.no_longer(grip));
+    }
+
+    fn no_longer(&self, grip: &Grip) -> Option<Refusal> {
+        let policy = self.policy.now();
+        let (host, port, transport) = (&grip.host, grip.port, grip.way.transport());
+        if grip.way == Way::Published {
+            return None;
+        }
+        if let Answer::Deny(why) = policy.judge(host, port, transport) {
+            return Some(Refusal::Policy(why));
+        }
+        match (policy.bars(grip.address.get()?, port, transport)?, host) {
+            (Why::Special(_), Host::Name(name)) if name.is_host() => None,
+            (why, _) => Some(Refusal::Policy(why)),
+        }
     }
 
     /// Maps a synthetic address to its name: a program may resolve a name itself and give the address to a
@@ -171,7 +220,8 @@ impl Gate {
         port: u16,
         transport: Transport,
     ) -> Result<String, Refusal> {
-        let rule = match self.policy.judge(host, port, transport) {
+        let policy = self.policy.now();
+        let rule = match policy.judge(host, port, transport) {
             Answer::Allow(rules) => record::rules(&rules),
             Answer::Deny(why) => return Err(Refusal::Policy(why)),
             Answer::Ask => {
@@ -183,20 +233,24 @@ impl Gate {
                     None => Consent::Unanswered,
                 };
                 match answer {
-                    Consent::Allowed => "asked".into(),
+                    // The rules may have changed while somebody was asked.
+                    Consent::Allowed => match self.policy.now().judge(host, port, transport) {
+                        Answer::Deny(why) => return Err(Refusal::Policy(why)),
+                        Answer::Allow(_) | Answer::Ask => "asked".into(),
+                    },
                     Consent::Denied => return Err(Refusal::AskedDenied),
                     Consent::Unanswered => return Err(Refusal::Unanswered),
                 }
             }
         };
-        self.meter.admit(&self.policy.limits)?;
+        self.meter.admit(&self.policy.now().limits)?;
         Ok(rule)
     }
 
     /// Refuses an address that this host has now, in any range: services on it are not on the network that
     /// the policy covers. A rule that names its range grants it.
     fn check_own(&self, address: IpAddr, port: u16, transport: Transport) -> Result<(), Refusal> {
-        if self.policy.names_address(address, port, transport) {
+        if self.policy.now().names_address(address, port, transport) {
             return Ok(());
         }
         match local::is_local(address) {
@@ -211,7 +265,7 @@ impl Gate {
 
     /// The idle time limit of a connection.
     pub fn idle(&self) -> Duration {
-        match &self.policy.limits.idle {
+        match &self.policy.now().limits.idle {
             Some(idle) => Duration::from_millis(idle.value.0),
             None => IDLE,
         }
@@ -219,7 +273,8 @@ impl Gate {
 
     /// The refusal of a connection that was idle for that long.
     pub fn idle_refusal(&self, text: &'static str) -> Refusal {
-        let idle = self.policy.limits.idle.as_ref();
+        let policy = self.policy.now();
+        let idle = policy.limits.idle.as_ref();
         let rule = idle.map(|idle| idle.origin.clone());
         Refusal::Idle { text, rule }
     }
@@ -279,20 +334,34 @@ impl Pass {
 
     /// Whether TLS to this destination is terminated or forwarded.
     pub fn tls(&self) -> Tls {
-        self.gate.policy.tls_of(&self.host, self.port)
+        self.gate.policy.now().tls_of(&self.host, self.port)
     }
 
     /// Judges the protocol of the connection, or a request by its method and path. A destination that was
     /// allowed by an answer may use any protocol.
     pub fn judge(&self, spoken: &Spoken<'_>) -> Result<(), Refusal> {
-        match self.gate.policy.judge_spoken(&self.host, self.port, spoken) {
+        let policy = self.gate.policy.now();
+        match policy.judge_spoken(&self.host, self.port, spoken) {
             Ok(()) => Ok(()),
             Err(why) => Err(Refusal::Spoken(why)),
         }
     }
 
+    /// By which a change of the rules ends this connection.
+    pub fn grip(&self) -> &Rc<Grip> {
+        &self.grip
+    }
+
     /// Dials the destination, at an address that was checked.
     pub async fn dial(&self) -> Result<TcpStream, Refusal> {
+        tokio::select! {
+            biased;
+            refusal = self.grip.ended() => Err(refusal),
+            dialled = self.dial_now() => dialled,
+        }
+    }
+
+    async fn dial_now(&self) -> Result<TcpStream, Refusal> {
         if let Some(stream) = self.dialled.take() {
             return Ok(stream);
         }
@@ -328,7 +397,7 @@ impl Pass {
     /// Admits a new connection in place of the previous one, which is over. It counts against the rate, and
     /// has its own record.
     fn again(&self) -> Result<(), Refusal> {
-        self.gate.meter.hurry(&self.gate.policy.limits)?;
+        self.gate.meter.hurry(&self.gate.policy.now().limits)?;
         let mut entry = Entry::new(self.way, &self.host, self.port);
         entry.rule.clone_from(&self.entry.borrow().rule);
         let before = self.entry.replace(entry);
@@ -350,7 +419,8 @@ impl Pass {
             Host::Name(name) if name.is_host() => {
                 // Not resolved: it means the host's loopback, which only a rule for this name grants.
                 let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-                let bars = |address| self.gate.policy.bars(address, self.port, transport);
+                let policy = self.gate.policy.now();
+                let bars = |address| policy.bars(address, self.port, transport);
                 let denied = |address: &IpAddr| match bars(*address) {
                     Some(Why::Special(_)) | None => None,
                     Some(why) => Some(Refusal::Policy(why)),
@@ -368,7 +438,7 @@ impl Pass {
                 let mut closed = None;
                 // An IPv4-mapped answer is checked and dialled as IPv4.
                 for address in found.iter().map(IpAddr::to_canonical) {
-                    match self.gate.policy.bars(address, self.port, transport) {
+                    match self.gate.policy.now().bars(address, self.port, transport) {
                         Some(Why::Special(kind)) => {
                             let address = address.to_string();
                             closed = Some(Refusal::Special { address, kind });
@@ -391,6 +461,7 @@ impl Pass {
     /// Notes the address that was dialled, for the record.
     pub fn reached(&self, address: IpAddr) {
         self.entry.borrow_mut().address = Some(address);
+        self.grip.address.set(Some(address));
     }
 
     /// Dials now, so that a proxy can report a failure to its client; the next [`dial`](Pass::dial) returns
@@ -407,7 +478,8 @@ impl Pass {
 
     /// Counts moved bytes. An error means that a limit is reached and the connection must close.
     pub fn count(&self, direction: Direction, bytes: u64) -> Result<(), Refusal> {
-        let limits = &self.gate.policy.limits;
+        let policy = self.gate.policy.now();
+        let limits = &policy.limits;
         let meter = &self.gate.meter;
         if let Some(window) = &*self.window.borrow() {
             meter.windows.carried(window, bytes);
@@ -437,7 +509,7 @@ impl Pass {
 
     /// The bandwidth limit of a direction, which all connections share; `None` if there is none.
     pub fn rate_limit(&self, direction: Direction) -> Option<RateLimit<'_>> {
-        let rate = self.gate.policy.limits.bandwidth.as_ref()?.value.0;
+        let rate = self.gate.policy.now().limits.bandwidth.as_ref()?.value.0;
         let reserved = match direction {
             Direction::In => &self.gate.meter.reserved_in,
             Direction::Out => &self.gate.meter.reserved_out,
@@ -469,6 +541,10 @@ impl Drop for Pass {
         meter
             .connections
             .set(meter.connections.get().saturating_sub(1));
+        if let Some(refusal) = self.grip.refusal() {
+            self.refuse(&refusal);
+        }
+        self.gate.open.forget(&self.grip);
         let _ = self.gate.records.write(&self.entry.borrow(), Event::Close);
     }
 }

@@ -26,6 +26,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use self::body::{Activity, Body, Meter};
@@ -95,6 +96,8 @@ struct Session {
     activity: Rc<Activity>,
     requests: Cell<u64>,
     changed: RefCell<Option<JoinHandle<()>>>,
+    /// The destination is another.
+    turned: Notify,
 }
 
 /// The destinations that requests may go to.
@@ -115,6 +118,7 @@ impl Session {
             activity: Rc::default(),
             requests: Cell::new(0),
             changed: RefCell::default(),
+            turned: Notify::new(),
         })
     }
 
@@ -173,8 +177,33 @@ impl Session {
                     self.note(&Refusal::Request(format!("the bytes are not HTTP: {why}")));
                 }
             }
+            refusal = self.ended() => self.note(&refusal),
             () = self.silence() => {
                 self.note(&self.gate.idle_refusal("no bytes moved for too long"));
+            }
+        }
+    }
+
+    /// Completes when a change of the rules ends the connection to the present destination.
+    async fn ended(&self) -> Refusal {
+        loop {
+            let grip = match &self.front {
+                Front::One(upstream) => Some(Rc::clone(upstream.pass.grip())),
+                Front::Any(last) => {
+                    let last = last.borrow();
+                    last.as_ref()
+                        .map(|upstream| Rc::clone(upstream.pass.grip()))
+                }
+            };
+            let ended = async {
+                match grip {
+                    Some(grip) => grip.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                refusal = ended => return refusal,
+                () = self.turned.notified() => {}
             }
         }
     }
@@ -398,6 +427,7 @@ impl Session {
         let alike = !pass
             .gate()
             .policy
+            .now()
             .tells_requests_apart(&pass.host, pass.port);
         match self.version == Version::Two || expected && alike {
             true => Behind::Another,

@@ -32,6 +32,8 @@
 pub mod accept;
 pub mod admission;
 pub mod authority;
+pub mod beyond;
+pub mod change;
 pub mod client_hello;
 pub mod connect;
 pub mod credential;
@@ -42,6 +44,7 @@ pub mod http;
 pub mod log;
 pub mod mask;
 pub mod names;
+pub mod open;
 pub mod protocol;
 pub mod protocol_detect;
 pub mod publish;

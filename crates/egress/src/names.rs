@@ -49,6 +49,11 @@ impl Names {
 
     /// The addresses of a granted name, assigned on first use; `None` at the limit of names.
     pub fn address(&mut self, name: &Name) -> Option<Addresses> {
+        self.number(name).map(Addresses::numbered)
+    }
+
+    /// The number of those addresses.
+    pub fn number(&mut self, name: &Name) -> Option<u32> {
         let number = match self.by_name.get(name) {
             Some(number) => *number,
             None => {
@@ -61,7 +66,7 @@ impl Names {
                 number
             }
         };
-        Some(Addresses::numbered(number))
+        Some(number)
     }
 
     /// The name of an address; `None` if the address was never assigned.

@@ -10,8 +10,9 @@ use std::rc::Rc;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Way;
-use super::gate::{Gate, Meter};
+use super::gate::{Gate, Meter, Rules};
 use super::names::Names;
+use super::open::Open;
 use super::outside::{Outside, answer, locally};
 use super::record::Records;
 use super::refusal::Refusal;
@@ -41,17 +42,18 @@ pub fn gate(rules: Vec<Rule>, resolver: Resolver) -> Rc<Gate> {
         rules: BTreeSet::from_iter(rules),
     };
     Rc::new(Gate {
-        policy: Network {
+        policy: Rules::from(Network {
             mode: Mode::Allowlist,
             lists: BTreeSet::from([list]),
             ..Network::default()
-        },
+        }),
         names: RefCell::new(Names::default()),
         resolver,
         records: Records::default(),
         authority: None,
         asker: None,
         meter: Meter::default(),
+        open: Open::default(),
     })
 }
 
@@ -175,9 +177,10 @@ async fn a_denied_range_is_denied_to_names_too() {
                 rule(range("127.0.0.0/8"), port),
             ]
         };
-        let mut closed = gate(rules(), outside.resolver());
+        let closed = gate(rules(), outside.resolver());
         let deny = BTreeSet::from([rule(range("127.0.0.0/16"), port)]);
-        Rc::get_mut(&mut closed).unwrap().policy.deny = deny;
+        let policy = Network::clone(&closed.policy.now());
+        closed.change(Network { deny, ..policy });
         let refused = dial(&closed, "granted.example", port).await.unwrap_err();
         assert!(matches!(refused, Refusal::Policy(_)), "{refused}");
         let open = gate(rules(), outside.resolver());

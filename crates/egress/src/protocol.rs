@@ -4,18 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::log::Lines;
 use super::summary::Destination;
+use creel_plan::egress::Serves;
+use creel_plan::request::Publish;
 use creel_sys::Errno;
-use creel_sys::socket::{self, Wait};
+use creel_sys::socket::{self, MAX_FDS, Wait};
 
 /// Maximum bytes of a message.
-const MOST: usize = 128 << 10;
+pub const MOST: usize = 128 << 10;
 
 /// Messages from the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,20 @@ pub enum FromRelay {
         /// The port.
         port: u16,
     },
+    /// A change is in force.
+    Changed {
+        /// The number of the change.
+        number: u64,
+        /// The number of the name, if it asks for one and there is room.
+        name: Option<u32>,
+    },
+    /// Asks for connect(2) on the TCP socket that travels with it.
+    Dial {
+        /// Identifies the request.
+        number: u64,
+        /// The address that was checked.
+        address: SocketAddr,
+    },
     /// The summary by destination, or a part of it.
     Summary {
         /// Destinations that no other message has.
@@ -65,8 +82,63 @@ pub enum ToRelay {
         /// The answer.
         answer: Consent,
     },
+    /// Change what is served.
+    Change {
+        /// Identifies the change.
+        number: u64,
+        /// What changes.
+        change: Change,
+    },
+    /// connect(2) was called for a [`FromRelay::Dial`].
+    Dialled {
+        /// The number of the request.
+        number: u64,
+        /// errno(3); 0 if it succeeded.
+        errno: i32,
+    },
     /// The jail has ended.
     Finish,
+}
+
+/// A change of what the relay serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// Answer with the number of a name, which determines its synthetic addresses.
+    Number {
+        /// The canonical name.
+        name: String,
+    },
+    /// Serve the socket of the jail that travels with it.
+    Serve {
+        /// The protocol on it.
+        serves: Serves,
+    },
+    /// Keep the unconnected sockets of the jail that travel with it, for published ports.
+    Spare {
+        /// The number of their family.
+        family: u32,
+    },
+    /// Accept clients on the listening socket that travels with it.
+    Publish {
+        /// The ports.
+        publish: Publish,
+    },
+    /// Close a published port, and end its connections.
+    Unpublish {
+        /// The address and port on the host.
+        address: SocketAddr,
+    },
+    /// Apply these changes to the first rules, in place of earlier ones, and end the connections that are no longer
+    /// allowed.
+    Rules {
+        /// Destinations that are allowed in addition, as texts.
+        allow: Vec<String>,
+        /// Denied ones.
+        deny: Vec<String>,
+        /// Names of the host's `/etc/hosts` among them, with their addresses.
+        hosts: BTreeMap<String, Vec<IpAddr>>,
+    },
 }
 
 /// The answer to a question.
@@ -104,16 +176,39 @@ pub fn in_messages(all: Vec<Destination>) -> Vec<Vec<Destination>> {
 
 /// Sends one message.
 pub fn send(socket: BorrowedFd<'_>, message: &impl Serialize) -> io::Result<()> {
+    send_with(socket, message, &[])
+}
+
+/// Sends one message, with descriptors.
+pub fn send_with(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let text = serde_json::to_vec(message)?;
-    Ok(socket::send(socket, &text, &[])?)
+    Ok(socket::send(socket, &text, fds)?)
+}
+
+/// As [`send`]; an error if the peer has not read earlier messages.
+pub fn send_now(socket: BorrowedFd<'_>, message: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    Ok(socket::send_now(socket, &text, &[])?)
 }
 
 /// Receives one message; `None` if the peer closed.
 pub fn receive<M: DeserializeOwned>(socket: impl AsFd, wait: Wait) -> io::Result<Option<M>> {
+    Ok(receive_with(socket, wait)?.map(|(message, _)| message))
+}
+
+/// Receives one message and its descriptors; `None` if the peer closed.
+pub fn receive_with<M: DeserializeOwned>(
+    socket: impl AsFd,
+    wait: Wait,
+) -> io::Result<Option<(M, [Option<OwnedFd>; MAX_FDS])>> {
     let mut bytes = vec![0; MOST];
     match socket::receive(socket.as_fd(), &mut bytes, wait) {
         Ok((0, _)) | Err(Errno::CONNRESET) => Ok(None),
-        Ok((length, _)) => Ok(Some(serde_json::from_slice(&bytes[..length])?)),
+        Ok((length, fds)) => Ok(Some((serde_json::from_slice(&bytes[..length])?, fds))),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::accept;
 use super::gate::{Direction, Gate, Pass};
 use super::refusal::Refusal;
 use super::splice::{self, Half, reset};
+use super::{accept, beyond};
 use creel_plan::egress::PUBLISHED;
 use creel_plan::request::Publish;
 use creel_sys::net::{self, Family};
@@ -127,34 +127,50 @@ impl Store {
         let lent = self.take(family).await;
         // A duplicate descriptor: a failed connect closes the one that it has.
         let socket = lent.socket.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let socket = TcpSocket::from_std_stream(socket.try_clone()?.into());
-        let stream = socket.connect(to).await?;
+        let own = || io::Result::Ok(TcpSocket::from_std_stream(socket.try_clone()?.into()));
+        let stream = match own()?.connect(to).await {
+            // Landlock: a port that was published after the relay was confined.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                beyond::connect(socket.try_clone()?, to).await?
+            }
+            connected => connected?,
+        };
         Ok((lent, stream))
     }
 }
 
-/// Listens on the host, before the relay is confined. Returns each listener with its port in the jail.
-pub fn listen(publish: &[Publish]) -> Result<Vec<(Listener, u16)>, String> {
+/// Listens on the host, before the relay is confined. Returns each listener with its ports.
+pub fn listen(publish: &[Publish]) -> Result<Vec<(Listener, Publish)>, String> {
     let one = |published: &Publish| {
         let listener = Listener::bind(published.address)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
         let told = |e| format!("--publish {}: {e}", published.address);
-        listener.map(|l| (l, published.port)).map_err(told)
+        listener.map(|l| (l, *published)).map_err(told)
     };
     publish.iter().map(one).collect()
 }
 
-/// Accepts clients forever.
-pub async fn serve(gate: Rc<Gate>, store: Rc<Store>, listener: TcpListener, port: u16) {
+/// Accepts clients forever: those of `entrance` on the host, for this port in the jail.
+pub async fn serve(
+    gate: Rc<Gate>,
+    store: Rc<Store>,
+    listener: TcpListener,
+    (entrance, port): (SocketAddr, u16),
+) {
     loop {
         let (client, peer) = accept::client(&listener).await;
         let place = store.place().await;
         let (gate, store) = (Rc::clone(&gate), Rc::clone(&store));
         tokio::task::spawn_local(async move {
             let _place = place;
-            match gate.welcome(peer.ip(), port) {
+            match gate.welcome(peer.ip(), port, entrance) {
                 Ok(pass) => {
-                    if let Err(refusal) = carry(&store, &pass, client).await {
+                    let ended = tokio::select! {
+                        biased;
+                        ended = carry(&store, &pass, client) => ended,
+                        refusal = pass.grip().ended() => Err(refusal),
+                    };
+                    if let Err(refusal) = ended {
                         pass.refuse(&refusal);
                     }
                 }

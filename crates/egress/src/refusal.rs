@@ -148,6 +148,9 @@ pub enum Refusal {
     /// A client of a proxy sent no request in time.
     #[error("closed by creel: no request in 30 s")]
     NoRequest,
+    /// The published port was closed while a client was connected.
+    #[error("the port is no longer published")]
+    Unpublished,
     /// The destination is the jail's own loopback.
     #[error(
         "closed by creel: the jail has its own loopback; a server of the host is at host.creel.internal, if a rule grants it"
@@ -246,6 +249,7 @@ creel_policy::codes!(Refusal {
     Self::Credential(_) => "net-credential",
     Self::Answer(_) => "net-http-answer",
     Self::NoRequest => "net-no-request",
+    Self::Unpublished => "net-unpublished",
     Self::Loopback => "net-jail-loopback",
     Self::Unrecorded => "net-unrecorded",
     Self::LogFull => "net-log-full",

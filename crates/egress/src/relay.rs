@@ -18,14 +18,16 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::LocalSet;
 
 use super::authority::Authority;
+use super::change::Served;
 use super::credential::Vault;
 use super::gate::{Asker, Gate, Meter};
 use super::names::Names;
+use super::open::Open;
 use super::protocol::{self, Consent, FromRelay, ToRelay};
 use super::publish::{self, Store};
 use super::record::Records;
 use super::resolve::Resolver;
-use super::{connect, dns, socks, transparent, udp};
+use super::{beyond, connect, dns, socks, transparent, udp};
 use creel_plan::egress::{ALL, Egress, SERVED, Serves};
 use creel_policy::net::{Host, OnMiss};
 use creel_sys::clone::{self, Side};
@@ -198,6 +200,7 @@ fn serve(
         .build()
         .map_err(|e| format!("no event loop: {e}"))?;
     let inside = egress.publish.iter().map(|published| published.port);
+    let control_of_dials = control.try_clone().map_err(|e| e.to_string())?;
     let dials = match network.lists.iter().any(|list| list.on_miss == OnMiss::Ask) {
         true => Dials::Any,
         false => Dials::Ports(
@@ -217,14 +220,16 @@ fn serve(
         last: Cell::new(0),
     });
     let gate = Rc::new(Gate {
-        policy: network.clone(),
+        policy: network.clone().into(),
         names: RefCell::new(Names::with(&egress.names)),
         resolver,
         records: Records::new(log),
         authority,
         asker: Some(Box::new(Rc::clone(&questions))),
         meter: Meter::default(),
+        open: Open::default(),
     });
+    beyond::through(control_of_dials);
     let ready = FromRelay::Ready {
         authority: certificate,
         placeholders,
@@ -233,11 +238,12 @@ fn serve(
     let local = LocalSet::new();
     let listeners = egress.listeners.iter().map(|l| l.serves).collect();
     let store = Rc::new(Store::default());
-    local.spawn_local(serve_published(
-        Rc::clone(&gate),
-        Rc::clone(&store),
-        published,
-    ));
+    let served = Rc::new(Served {
+        gate: Rc::clone(&gate),
+        store: Rc::clone(&store),
+        base: network.clone(),
+        published: RefCell::default(),
+    });
     let services = receive_sockets(Rc::clone(&gate), store, sockets, listeners);
     local.spawn_local(async move {
         if let Err(error) = services.await {
@@ -245,7 +251,14 @@ fn serve(
             eprintln!("creel: the relay has no listeners: {error}");
         }
     });
-    let told = local.block_on(&runtime, told_to_finish(control, &questions));
+    let told = local.block_on(&runtime, async {
+        for (listener, publish) in published {
+            if let Err(error) = served.publish(listener, publish) {
+                eprintln!("creel: port {} is not published: {error}", publish.port);
+            }
+        }
+        told_to_finish(control, &questions, &served).await
+    });
     // Closes every connection, which completes its record.
     drop(local);
     told.map_err(|e| e.to_string())?;
@@ -295,23 +308,8 @@ async fn receive_sockets(
     }
 }
 
-async fn serve_published(
-    gate: Rc<Gate>,
-    store: Rc<Store>,
-    published: Vec<(std::net::TcpListener, u16)>,
-) {
-    for (listener, port) in published {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => {
-                let (gate, store) = (Rc::clone(&gate), Rc::clone(&store));
-                tokio::task::spawn_local(publish::serve(gate, store, listener, port));
-            }
-            Err(error) => eprintln!("creel: port {port} is not published: {error}"),
-        }
-    }
-}
-
-fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result<()> {
+/// Serves a socket of the jail.
+pub(super) fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result<()> {
     let gate = Rc::clone(gate);
     if serves.is_datagram() {
         let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(socket))?;
@@ -338,12 +336,27 @@ fn start_service(gate: &Rc<Gate>, socket: OwnedFd, serves: Serves) -> io::Result
 }
 
 /// Handles the supervisor's messages until the jail has ended, or the supervisor has.
-async fn told_to_finish(control: &OwnedFd, questions: &Questions) -> io::Result<()> {
+async fn told_to_finish(
+    control: &OwnedFd,
+    questions: &Questions,
+    served: &Rc<Served>,
+) -> io::Result<()> {
     let control = readiness::to_read(control.try_clone()?)?;
     loop {
         let mut ready = control.readable().await?;
-        match protocol::receive(control.get_ref(), Wait::No) {
+        let (message, fds) = match protocol::receive_with(control.get_ref(), Wait::No) {
+            Ok(Some((message, fds))) => (Ok(Some(message)), fds),
+            Ok(None) => (Ok(None), Default::default()),
+            Err(error) => (Err(error), Default::default()),
+        };
+        match message {
             Ok(Some(ToRelay::Answer { number, answer })) => questions.answer(number, answer),
+            Ok(Some(ToRelay::Dialled { number, errno })) => beyond::answered(number, errno),
+            Ok(Some(ToRelay::Change { number, change })) => {
+                let name = served.change(change, fds.into_iter().flatten()).await?;
+                let changed = FromRelay::Changed { number, name };
+                protocol::send(control.get_ref().as_fd(), &changed)?;
+            }
             Ok(Some(ToRelay::Finish) | None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) => return Err(error),

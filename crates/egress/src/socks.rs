@@ -79,6 +79,7 @@ async fn greet(gate: Rc<Gate>, stream: TcpStream, slot: Slot) {
     drop(slot);
     if let Err(refusal) = pass.prepare().await {
         pass.refuse(&refusal);
+        drop(pass);
         return client.close(&reply(&refusal).bytes()).await;
     }
     let granted = Reply::Granted.bytes();

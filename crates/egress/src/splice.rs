@@ -371,7 +371,11 @@ pub async fn relay(
     let idle = pass.gate().idle();
     let mut last = Instant::now();
     let mut timer = pin!(sleep_until(last + idle));
+    let mut ended = pin!(pass.grip().ended());
     let stop = poll_fn(|cx| {
+        if let Poll::Ready(refusal) = ended.as_mut().poll(cx) {
+            return Poll::Ready(Err(Stop::Refused(refusal)));
+        }
         let before = out.stirs + back.stirs;
         let gone = out.poll(cx, pass, &inside, &outside)?;
         let come = back.poll(cx, pass, &outside, &inside)?;

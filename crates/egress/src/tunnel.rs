@@ -16,6 +16,7 @@
 use std::future::pending;
 use std::io::ErrorKind;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -76,6 +77,16 @@ enum Alert {
 
 /// Serves the client's connection to its end. `early`: bytes already read from the client.
 pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
+    let grip = Rc::clone(pass.grip());
+    tokio::select! {
+        biased;
+        () = converse(pass, client, early) => {}
+        // Parts that relay bytes notice it themselves, and reset both sides.
+        _ = grip.ended() => {}
+    }
+}
+
+async fn converse(pass: Pass, client: TcpStream, early: Vec<u8>) {
     let _ = client.set_nodelay(true);
     pass.bound_inside(&client);
     let heard = match order(&pass) {
@@ -93,7 +104,11 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
             Ok(said) => said.map(|said| (said, None)),
             Err(_) => Err(Some(pass.idle_refusal())),
         },
-        Order::Either => either(&pass, &client, early).await,
+        Order::Either => tokio::select! {
+            heard = either(&pass, &client, early) => heard,
+            // The client may have got bytes, and must not take the end for theirs.
+            refusal = pass.grip().ended() => Err(Some(refusal)),
+        },
     };
     let (said, begun) = match heard {
         Ok(heard) => heard,
@@ -130,7 +145,7 @@ pub async fn carry(pass: Pass, client: TcpStream, early: Vec<u8>) {
 
 /// The side that may send first: the client, if the rules ask for TLS or HTTP.
 fn order(pass: &Pass) -> Order {
-    let policy = &pass.gate().policy;
+    let policy = pass.gate().policy.now();
     if pass.tls() == Tls::Terminate {
         return Order::Client;
     }
@@ -277,7 +292,7 @@ fn judge_tls(pass: &Pass, hello: &ClientHello) -> Result<(), (Refusal, Alert)> {
             return refuse(Refusal::NoName(why));
         }
         (Host::Address(_), Some(said)) => {
-            let policy = &pass.gate().policy;
+            let policy = pass.gate().policy.now();
             let host = Host::Name(said);
             match policy.judge(&host, pass.port, Transport::Tcp) {
                 Answer::Allow(_) => {}

@@ -115,12 +115,15 @@ impl Flows {
             self.gate.refuse(Way::Udp, &said, self.port, refusal);
         })?;
         let pass = self.gate.admit(Way::Udp, host, self.port).await?;
-        let ended = match outside(&pass).await {
-            Ok(outside) => {
-                queue.open();
-                self.relay(&pass, key, &outside, queue).await
-            }
-            Err(refusal) => Err(refusal),
+        let relayed = async {
+            let outside = outside(&pass).await?;
+            queue.open();
+            self.relay(&pass, key, &outside, queue).await
+        };
+        let ended = tokio::select! {
+            biased;
+            refusal = pass.grip().ended() => Err(refusal),
+            ended = relayed => ended,
         };
         ended.inspect_err(|refusal| pass.refuse(refusal))
     }

@@ -16,7 +16,7 @@
 //! the jail cannot see it, trace it, or reach creel's binary through it (CVE-2019-5736). When its
 //! supervisor dies the kernel kills it, and with it the pid namespace.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use super::enter::SOCKET;
 use super::file_agent::{FileAgent, become_file_agent};
@@ -24,6 +24,7 @@ use super::later;
 use super::protocol::{DISKS, FIRST, GUARDED, Message, REQUEST, Request, Stumble};
 use super::step::{Begins, Household, Program, Stays};
 use creel_plan::Terminal;
+use creel_sys::net::{self, Family};
 use creel_sys::process::{self, Change};
 use creel_sys::socket::{self, Wait};
 use creel_sys::{Errno, clone, fd, inherited, signal};
@@ -151,6 +152,9 @@ impl Commands {
                         tell(supervisor, Message::FileDone { command, errno });
                     }
                 }
+                Some(Request::Socket { command, family }) => {
+                    give_socket(supervisor, command, family);
+                }
                 Some(Request::Signal { command, number }) => self.signal(command, number),
                 None => {}
             }
@@ -255,6 +259,23 @@ fn reap(supervisor: BorrowedFd<'_>, household: &Household, commands: &mut Comman
             }
         }
     }
+}
+
+/// Makes a socket for the relay, in this network. The supervisor binds it, where it may.
+fn give_socket(supervisor: BorrowedFd<'_>, command: u32, family: u32) {
+    let families = [Family::V4, Family::V6];
+    let family = families.into_iter().find(|f| f.number() == family);
+    let made = family.map_or(Err(Errno::INVAL), net::unconnected);
+    let (errno, socket) = match made {
+        Ok(Some(socket)) => (0, Some(socket)),
+        Ok(None) => (Errno::AFNOSUPPORT.raw_os_error(), None),
+        Err(errno) => (errno.raw_os_error(), None),
+    };
+    let message = Message::FileDone { command, errno }.encode();
+    let _ = match &socket {
+        Some(socket) => socket::send(supervisor, &message, &[socket.as_fd()]),
+        None => socket::send(supervisor, &message, &[]),
+    };
 }
 
 /// How full a filesystem is, per mille: bytes, inodes.

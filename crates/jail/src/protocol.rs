@@ -38,6 +38,13 @@ pub enum Request {
         /// The number that the supervisor gives to the request.
         command: u32,
     },
+    /// Make an unconnected TCP socket in the jail's network. [`Message::FileDone`] answers it.
+    Socket {
+        /// The number that the supervisor gives to the request.
+        command: u32,
+        /// The number of its [`Family`](creel_sys::net::Family).
+        family: u32,
+    },
     /// Send a signal to the process group of a command.
     Signal {
         /// The number that the supervisor gave to the command.
@@ -57,6 +64,7 @@ impl Request {
             Request::Start { command, grouped } => [1, command, grouped.into()],
             Request::Signal { command, number } => [2, command, number.cast_unsigned()],
             Request::File { command } => [3, command, 0],
+            Request::Socket { command, family } => [4, command, family],
         };
         let mut bytes = [0; REQUEST];
         for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
@@ -81,6 +89,7 @@ impl Request {
                 number: number.cast_signed(),
             }),
             [3, command, _] => Some(Request::File { command }),
+            [4, command, family] => Some(Request::Socket { command, family }),
             _ => None,
         }
     }
@@ -370,6 +379,10 @@ mod tests {
                 grouped: true,
             },
             Request::File { command: 8 },
+            Request::Socket {
+                command: 9,
+                family: u32::MAX,
+            },
             Request::Signal {
                 command: 3,
                 number: 15,

@@ -13,8 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::act::Act;
 use super::refusal::ResolveError;
 use super::request::Publish;
+use super::{Layer, MechanismName, Plan};
 use creel_policy::Network;
 use creel_policy::net::{Mode, Name, Protocol, Rule, Tls, To};
 
@@ -79,6 +81,10 @@ pub struct Egress {
     /// Published ports: servers in the jail that the host can connect to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub publish: Vec<Publish>,
+    /// How often the operator has changed the rules of a session since it was made; `lists`, `deny` and `publish` are
+    /// those after the last change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changes: u64,
     /// The rules that the relay enforces; the jail does not get them. A plan read from JSON has none, and a
     /// relay started with it refuses everything.
     #[serde(skip)]
@@ -191,72 +197,23 @@ impl Egress {
                     listeners: vec![],
                     names: vec![],
                     credentials: vec![],
+                    changes: 0,
                     publish: publish.to_vec(),
                     network: network.clone(),
                 }));
             }
             _ => {}
         }
-        let rules = || {
-            let all = network.lists.iter().flat_map(|list| &list.rules);
-            all.filter(|rule| rule.protocol != Protocol::None)
-        };
-        let names: BTreeSet<&Name> = rules().filter_map(exact).collect();
-        let mut listeners = services();
-        // The names of a port if all are exact; `None` if any destination may use it.
-        let mut ports: BTreeMap<(u16, Serves), Option<BTreeSet<&Name>>> = BTreeMap::new();
-        for rule in rules() {
-            let serves = match rule.protocol {
-                Protocol::Udp => Serves::Udp,
-                _ => Serves::Transparent,
-            };
-            for port in &rule.ports {
-                let own = ports
-                    .entry((*port, serves))
-                    .or_insert_with(|| Some(BTreeSet::new()));
-                match (exact(rule), own.as_mut()) {
-                    (Some(name), Some(names)) => {
-                        names.insert(name);
-                    }
-                    (Some(_), None) => {}
-                    (None, _) => *own = None,
-                }
-            }
-        }
-        if network.mode == Mode::Ask {
-            // A person may allow a destination that no rule has.
-            for port in [80, 443] {
-                ports.insert((port, Serves::Transparent), None);
-            }
-        }
-        let number = |name: &Name| names.iter().position(|n| *n == name).unwrap_or(0) as u32;
-        for ((port, serves), only) in ports {
-            match only {
-                Some(exact) if port >= FIRST_OWN_PORT || serves.is_datagram() => {
-                    for name in exact {
-                        let (v4, v6) = synthetic(number(name));
-                        listeners.push(at(v4, port, serves));
-                        listeners.push(at(v6, port, serves));
-                    }
-                }
-                _ => listeners.extend(everywhere(port, serves)),
-            }
-        }
-        if listeners.len() > MOST_LISTENERS {
-            return Err(ResolveError::Listeners {
-                most: MOST_LISTENERS,
-            });
-        }
+        let names = names_of(network);
+        let number = |name: &Name| names.iter().position(|n| n == name).unwrap_or(0) as u32;
+        let listeners = listeners(network, number)?;
         Ok(Some(Egress {
             mode: network.mode,
-            lists: network
-                .lists
-                .iter()
-                .map(|list| list.rules.iter().map(text).collect())
-                .collect(),
+            lists: lists_of(network),
             deny: network.deny.iter().map(text).collect(),
-            names: names.into_iter().cloned().collect(),
+            names,
             listeners,
+            changes: 0,
             credentials: network
                 .credentials
                 .iter()
@@ -265,6 +222,23 @@ impl Egress {
             publish: publish.to_vec(),
             network: network.clone(),
         }))
+    }
+
+    /// The form of the network, for the receipt.
+    pub(super) fn detail(&self) -> String {
+        let mut out = match self.listeners.is_empty() {
+            true => "none: loopback only".to_owned(),
+            false => format!("{}: through the relay alone", self.mode.name()),
+        };
+        if !self.publish.is_empty() {
+            out += &format!("; {} published", self.publish.len());
+        }
+        match self.changes {
+            0 => {}
+            1 => out += "; changed once since the start",
+            count => out += &format!("; changed {count} times since the start"),
+        }
+        out
     }
 
     /// Whether the relay terminates TLS for any destination, so that the jail must trust its authority.
@@ -301,6 +275,100 @@ impl Egress {
         // Any address works: the relay serves all of them.
         format!("nameserver {SERVICE}\noptions timeout:2 attempts:2\n")
     }
+}
+
+impl Plan {
+    /// After `changes` changes of the operator's, the session has these rules and published ports.
+    pub fn change_network(&mut self, network: &Network, publish: &[Publish], changes: u64) {
+        let mut detail = None;
+        for act in self.acts_mut() {
+            if let Act::Egress(egress) = act {
+                egress.lists = lists_of(network);
+                egress.deny = network.deny.iter().map(text).collect();
+                egress.network = network.clone();
+                egress.publish = publish.to_vec();
+                egress.changes = changes;
+                detail = Some(egress.detail());
+            }
+        }
+        let is_network = |layer: &&mut Layer| layer.name == MechanismName::Network;
+        if let (Some(detail), Some(layer)) = (detail, self.layers.iter_mut().find(is_network)) {
+            layer.detail = detail;
+        }
+    }
+}
+
+fn lists_of(network: &Network) -> Vec<Vec<String>> {
+    let list = |list: &creel_policy::net::List| list.rules.iter().map(text).collect();
+    network.lists.iter().map(list).collect()
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The rules under which something is connected to.
+fn carrying(network: &Network) -> impl Iterator<Item = &Rule> {
+    let all = network.lists.iter().flat_map(|list| &list.rules);
+    all.filter(|rule| rule.protocol != Protocol::None)
+}
+
+/// The exact names of the rules, sorted.
+pub fn names_of(network: &Network) -> Vec<Name> {
+    let names: BTreeSet<&Name> = carrying(network).filter_map(exact).collect();
+    names.into_iter().cloned().collect()
+}
+
+/// The listeners that the rules need, at most 1024. `number`: that of a name's synthetic addresses.
+pub fn listeners(
+    network: &Network,
+    number: impl Fn(&Name) -> u32,
+) -> Result<Vec<Listener>, ResolveError> {
+    let mut listeners = services();
+    // The names of a port if all are exact; `None` if any destination may use it.
+    let mut ports: BTreeMap<(u16, Serves), Option<BTreeSet<&Name>>> = BTreeMap::new();
+    for rule in carrying(network) {
+        let serves = match rule.protocol {
+            Protocol::Udp => Serves::Udp,
+            _ => Serves::Transparent,
+        };
+        for port in &rule.ports {
+            let own = ports
+                .entry((*port, serves))
+                .or_insert_with(|| Some(BTreeSet::new()));
+            match (exact(rule), own.as_mut()) {
+                (Some(name), Some(names)) => {
+                    names.insert(name);
+                }
+                (Some(_), None) => {}
+                (None, _) => *own = None,
+            }
+        }
+    }
+    if network.mode == Mode::Ask {
+        // A person may allow a destination that no rule has.
+        for port in [80, 443] {
+            ports.insert((port, Serves::Transparent), None);
+        }
+    }
+    for ((port, serves), only) in ports {
+        match only {
+            Some(exact) if port >= FIRST_OWN_PORT || serves.is_datagram() => {
+                for name in exact {
+                    let (v4, v6) = synthetic(number(name));
+                    listeners.push(at(v4, port, serves));
+                    listeners.push(at(v6, port, serves));
+                }
+            }
+            _ => listeners.extend(everywhere(port, serves)),
+        }
+    }
+    if listeners.len() > MOST_LISTENERS {
+        return Err(ResolveError::Listeners {
+            most: MOST_LISTENERS,
+        });
+    }
+    Ok(listeners)
 }
 
 fn texts<S: Serializer>(names: &[Name], s: S) -> Result<S::Ok, S::Error> {

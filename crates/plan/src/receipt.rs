@@ -138,16 +138,7 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
     }
     let network = match egress {
         None => "none: loopback only".into(),
-        Some(egress) => {
-            let out = match egress.listeners.is_empty() {
-                true => "none: loopback only".to_owned(),
-                false => format!("{}: through the relay alone", egress.mode.name()),
-            };
-            match egress.publish.len() {
-                0 => out,
-                count => format!("{out}; {count} published"),
-            }
-        }
+        Some(egress) => egress.detail(),
     };
     let skipped = match view.skipped.as_slice() {
         [] => "an empty tmpfs and the granted trees".to_owned(),

@@ -14,7 +14,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use error::DeclareError;
+pub(crate) use flags::within_network;
 pub use place::Place;
+pub(crate) use publish::check as publish_below_ceiling;
 pub use publish::{PublishOn, only_loopback};
 
 use flags::Flags;
@@ -25,7 +27,7 @@ use creel_plan::request::Publish;
 use creel_plan::{Clocks, Request, Terminal};
 use creel_policy::effective::{self, Note, Weight};
 use creel_policy::layer::Limits;
-use creel_policy::net::Rule;
+use creel_policy::net::{Bounds, Rule};
 use creel_policy::rights::Roots;
 use creel_policy::stack::Outcome;
 use creel_policy::{Degradable, Policy, WorkspaceMode, preset};
@@ -79,6 +81,8 @@ pub struct Declared {
     pub roots: Roots,
     /// The result of the layers without flags; `None` for the default preset, which is not read.
     pub outcome: Option<Outcome>,
+    /// The network of all layers together, if a platform or an operator has a policy: more is granted to nobody.
+    pub(crate) ceiling: Option<Bounds>,
 }
 
 /// Combines the layers with the caller's request. `id` is the jail's id; `layers` are those that
@@ -137,12 +141,13 @@ pub fn declare(
             let roots = apart.as_ref().unwrap_or(&roots);
             flags.check(rights, granted, &layers.stack.layers, roots)?;
         }
-        false => flags::grant(&mut policy.network, &asked.allow_net),
+        false => policy.network.grant(asked.allow_net.iter()),
     }
     let mut request = request(asked, flags, id, &mut policy, &roots);
     request.search_dirs = layers::search_dirs(&roots);
     let excepted = outcome.rights.unprotect.iter().flatten();
     request.unprotected = excepted.map(|(path, _)| path.as_str().into()).collect();
+    let ceiling = layers.ceiling.then(|| outcome.rights.network.clone());
     let notes = outcome.effective.notes.iter().map(ToString::to_string);
     request.notes = notes
         .chain(outcome.clips.iter().map(ToString::to_string))
@@ -152,6 +157,7 @@ pub fn declare(
         request,
         roots,
         outcome: Some(outcome),
+        ceiling,
     })
 }
 
@@ -163,7 +169,7 @@ fn by_default(
     roots: Roots,
 ) -> Result<Declared, DeclareError> {
     let mut policy = preset::default_in(&roots, asked.workspace_mode)?;
-    flags::grant(&mut policy.network, &asked.allow_net);
+    policy.network.grant(asked.allow_net.iter());
     let mut request = request(asked, flags, id, &mut policy, &roots);
     request.search_dirs = layers::search_dirs(&roots);
     Ok(Declared {
@@ -171,6 +177,7 @@ fn by_default(
         request,
         roots,
         outcome: None,
+        ceiling: None,
     })
 }
 

@@ -3,22 +3,28 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::ask;
+use super::desk::{Desk, Order};
 use super::events::finished;
 use creel_egress::log::Lines;
+use creel_egress::names;
 use creel_egress::protocol::{self, Consent, FromRelay, ToRelay};
 use creel_egress::relay::{QUESTIONS, Relay};
 use creel_egress::summary::{self, Destination};
-use creel_sys::readiness;
-use creel_sys::socket::Wait;
+use creel_sys::socket::{MAX_FDS, Wait};
+use creel_sys::{Errno, readiness};
 
 /// The time limit for the relay's final summary.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -53,6 +59,11 @@ pub struct Egress {
     waiting: VecDeque<Question>,
     /// The answer to the current question.
     asking: Option<Pin<Box<dyn Future<Output = ToRelay>>>>,
+    desk: Rc<Desk>,
+    /// The change that the relay makes now.
+    changing: Option<(u64, oneshot::Sender<Option<u32>>)>,
+    /// The number of the last change.
+    last: u64,
 }
 
 struct Question {
@@ -73,7 +84,15 @@ impl Egress {
             died: false,
             waiting: VecDeque::new(),
             asking: None,
+            desk: Rc::default(),
+            changing: None,
+            last: 0,
         })
+    }
+
+    /// Where changes of the rules are left for the relay.
+    pub fn desk(&self) -> &Rc<Desk> {
+        &self.desk
     }
 
     /// Whether a person is being asked. The terminal then belongs to the question.
@@ -89,6 +108,8 @@ impl Egress {
                 // The relay has ended and waits for no answer. A caller that gave the terminal to a question
                 // takes it back.
                 self.waiting.clear();
+                self.desk.close();
+                self.changing = None;
                 if self.asking.take().is_some() {
                     return;
                 }
@@ -107,8 +128,14 @@ impl Egress {
                     let _ = protocol::send(self.socket.get_ref().as_fd(), &answer);
                     return;
                 }
+                order = self.desk.next(), if self.changing.is_none() => self.order(order),
+                () = self.desk.given_up() => self.kill(),
                 said = next(&self.socket) => match said {
-                    Heard::Said(FromRelay::Ask { number, host, port })
+                    Heard::Said((FromRelay::Changed { number, name }, _)) => self.changed(number, name),
+                    Heard::Said((FromRelay::Dial { number, address }, fds)) => {
+                        self.dial(number, address, fds.into_iter().flatten().next());
+                    }
+                    Heard::Said((FromRelay::Ask { number, host, port }, _))
                         if self.waiting.len() < MOST_WAITING =>
                     {
                         let until = Instant::now() + HELD;
@@ -116,17 +143,59 @@ impl Egress {
                     }
                     Heard::Ended => self.died = true,
                     // The state of the relay is unknown, so it is ended before it is reported as ended.
-                    Heard::Said(_) | Heard::Nonsense => {
-                        self.relay.end();
-                        self.died = true;
-                    }
+                    Heard::Said(_) | Heard::Nonsense => self.kill(),
                 },
             }
         }
     }
 
+    fn kill(&mut self) {
+        self.relay.end();
+        self.died = true;
+    }
+
+    /// Sends a change to the relay.
+    fn order(&mut self, order: Order) {
+        let Order { change, fds, done } = order;
+        self.last += 1;
+        let number = self.last;
+        let change = ToRelay::Change { number, change };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match protocol::send_with(self.socket.get_ref().as_fd(), &change, &fds) {
+            Ok(()) => self.changing = Some((number, done)),
+            Err(_) => self.kill(),
+        }
+    }
+
+    fn changed(&mut self, number: u64, name: Option<u32>) {
+        match self.changing.take() {
+            Some((ordered, done)) if ordered == number => {
+                // A caller that has given up needs no answer.
+                let _ = done.send(name.filter(|name| *name < names::MOST));
+            }
+            _ => self.kill(),
+        }
+    }
+
+    /// Connects a socket of the relay's, at a port that was granted after the relay was confined.
+    fn dial(&mut self, number: u64, address: SocketAddr, socket: Option<OwnedFd>) {
+        let errno = match socket {
+            Some(socket) if self.desk.ports.borrow().contains(&address.port()) => {
+                connect_now(&socket, address)
+            }
+            _ => Err(Errno::ACCESS),
+        };
+        let errno = errno.err().map_or(0, Errno::raw_os_error);
+        let answer = ToRelay::Dialled { number, errno };
+        if protocol::send_now(self.socket.get_ref().as_fd(), &answer).is_err() {
+            self.kill();
+        }
+    }
+
     /// The jail has ended: tells the relay to end too, which it does while the caller cleans up.
     pub fn end(&mut self) {
+        self.desk.close();
+        self.changing = None;
         self.died |= protocol::send(self.socket.get_ref().as_fd(), &ToRelay::Finish).is_err();
     }
 
@@ -154,14 +223,14 @@ impl Egress {
 async fn gather(socket: &AsyncFd<OwnedFd>, traffic: &mut Traffic) -> Heard<()> {
     loop {
         match next(socket).await {
-            Heard::Said(FromRelay::Summary { destinations }) => {
+            Heard::Said((FromRelay::Summary { destinations }, _)) => {
                 if traffic.destinations.len() + destinations.len() > summary::MOST {
                     return Heard::Nonsense;
                 }
                 let bounded = destinations.into_iter().map(Destination::bounded);
                 traffic.destinations.extend(bounded);
             }
-            Heard::Said(FromRelay::Finished { lines }) => {
+            Heard::Said((FromRelay::Finished { lines }, _)) => {
                 traffic.log = lines;
                 return Heard::Said(());
             }
@@ -170,6 +239,13 @@ async fn gather(socket: &AsyncFd<OwnedFd>, traffic: &mut Traffic) -> Heard<()> {
             Heard::Nonsense => return Heard::Nonsense,
         }
     }
+}
+
+/// Starts a connection, without waiting for it.
+fn connect_now(socket: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
+    let flags = rustix::fs::fcntl_getfl(socket)?;
+    rustix::fs::fcntl_setfl(socket, flags | OFlags::NONBLOCK)?;
+    rustix::net::connect(socket, &address)
 }
 
 impl Question {
@@ -195,12 +271,12 @@ enum Heard<M> {
     Nonsense,
 }
 
-async fn next(socket: &AsyncFd<OwnedFd>) -> Heard<FromRelay> {
+async fn next(socket: &AsyncFd<OwnedFd>) -> Heard<(FromRelay, [Option<OwnedFd>; MAX_FDS])> {
     loop {
         let Ok(mut ready) = socket.readable().await else {
             return Heard::Nonsense;
         };
-        match protocol::receive(socket.get_ref(), Wait::No) {
+        match protocol::receive_with(socket.get_ref(), Wait::No) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Ok(Some(message)) => return Heard::Said(message),
             Ok(None) => return Heard::Ended,

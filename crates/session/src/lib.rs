@@ -20,6 +20,7 @@
 pub mod ask;
 mod command;
 pub mod declare;
+mod desk;
 pub mod egress;
 mod events;
 pub mod execute;

@@ -153,7 +153,6 @@ fn route_request(socket: &OwnedFd, kind: u16, body: &[u8]) -> Result<()> {
 /// A nonblocking socket in this namespace for the relay: listening, or for datagrams with the address that
 /// each was sent to (`IP_PKTINFO`). `None` if the kernel has no IPv6.
 pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<Option<OwnedFd>> {
-    use rustix::net::sockopt;
     let family = match address {
         std::net::SocketAddr::V4(_) => AddressFamily::INET,
         std::net::SocketAddr::V6(_) => AddressFamily::INET6,
@@ -168,30 +167,41 @@ pub fn serve_at(address: std::net::SocketAddr, transport: Transport) -> Result<O
         other => other?,
     };
     let on: libc::c_int = 1;
-    if family == AddressFamily::INET6 {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-        // The address is local by a route and on no device.
-        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, on)?;
-    }
     if let Transport::Datagram = transport {
         match family {
             AddressFamily::INET => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, on)?,
             _ => set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, on)?,
         }
     }
-    match rustix::net::bind(&socket, &address) {
+    match bind(&socket, address) {
         Err(Errno::ADDRNOTAVAIL) if family == AddressFamily::INET6 => return Ok(None),
         other => other?,
     }
     if let Transport::Stream = transport {
-        // Accepted connections inherit it. The path to the jail has no bottleneck; BBR, which may be the
-        // host's default, would spend timers on probing for one. Each kernel has Reno, and lets every process
-        // use it (tcp(7)).
-        sockopt::set_tcp_congestion(&socket, "reno")?;
-        hold_back(&socket)?;
-        rustix::net::listen(&socket, BACKLOG)?;
+        listen(&socket)?;
     }
     Ok(Some(socket))
+}
+
+/// Binds a socket of the jail's network, which this process need not be in (bind(2)): the kernel looks at the
+/// network that the socket was made in.
+pub fn bind(socket: &OwnedFd, address: std::net::SocketAddr) -> Result<()> {
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(socket, true)?;
+        // The address is local by a route and on no device.
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?;
+    }
+    rustix::net::bind(socket, &address)
+}
+
+/// Listens on a bound TCP socket, for the relay.
+pub fn listen(socket: &OwnedFd) -> Result<()> {
+    // Accepted connections inherit it. The path to the jail has no bottleneck; BBR, which may be the
+    // host's default, would spend timers on probing for one. Each kernel has Reno, and lets every process
+    // use it (tcp(7)).
+    rustix::net::sockopt::set_tcp_congestion(socket, "reno")?;
+    hold_back(socket)?;
+    rustix::net::listen(socket, BACKLOG)
 }
 
 /// The address family of an unconnected socket.

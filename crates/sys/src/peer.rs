@@ -44,6 +44,12 @@ pub fn of(socket: BorrowedFd<'_>) -> Result<Peer> {
     })
 }
 
+/// The pid and the uid of the process that connected, as they were then.
+pub fn credentials(socket: BorrowedFd<'_>) -> Result<(i32, u32)> {
+    let peer: libc::ucred = option(socket, libc::SO_PEERCRED)?;
+    Ok((peer.pid, peer.uid))
+}
+
 /// Kills the process at the other end, if it is this user's own. `ESRCH`: it has ended; `EPERM`: it is another's.
 /// Before Linux 6.5, which cannot pin it, `ENOPROTOOPT`.
 pub fn kill(socket: BorrowedFd<'_>) -> Result<()> {

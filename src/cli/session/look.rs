@@ -204,7 +204,7 @@ pub fn jobs(args: &JobsArgs) -> Result<u8, Failure> {
 }
 
 /// Milliseconds since 1970 as an age: `12s`, `5m`, `3h`, `2d`.
-fn age(since: Option<u64>) -> String {
+pub(super) fn age(since: Option<u64>) -> String {
     let Some(since) = since else {
         return "-".into();
     };

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 pub mod hook;
 pub mod look;
+pub mod net;
 pub mod shell;
 
 use super::failure::Failure;

@@ -28,7 +28,8 @@ async fn publish(limits: Limits, server: u16, sockets: usize) -> (Rc<Gate>, Sock
         store.put(Family::V4, socket.expect("of IPv4"));
     }
     let (front, port) = listen().await;
-    spawn_local(publish::serve(Rc::clone(&gate), store, front, server));
+    let ports = (front.local_addr().expect("its address"), server);
+    spawn_local(publish::serve(Rc::clone(&gate), store, front, ports));
     (gate, SocketAddr::new(LOOPBACK, port))
 }
 

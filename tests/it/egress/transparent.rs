@@ -248,8 +248,8 @@ fn datagrams_that_wait_for_a_name_are_bounded_and_delay_nobody() {
         let policy = network(rules(port, Protocol::Udp, &granted), Limits::default());
         // It hears every question and answers none.
         let silent = Datagrams::bind((LOOPBACK, 0)).await.expect("a socket");
-        let mut resolver = Resolver::with(vec![silent.local_addr().expect("its address")]);
-        resolver.hosts.insert(name("a.example"), vec![LOOPBACK]);
+        let resolver = Resolver::with(vec![silent.local_addr().expect("its address")]);
+        resolver.add([(name("a.example"), vec![LOOPBACK])].into());
         let gate = gate_with(policy, resolver);
         let Inside {
             udp: socket,

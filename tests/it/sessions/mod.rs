@@ -5,6 +5,7 @@ mod doors;
 mod files;
 mod isolation;
 mod lives;
+mod net;
 mod terminal;
 
 use std::ffi::OsStr;

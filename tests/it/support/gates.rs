@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use creel_egress::gate::{Gate, Meter};
 use creel_egress::names::Names;
+use creel_egress::open::Open;
 use creel_egress::record::Records;
 use creel_egress::resolve::Resolver;
 use creel_policy::net::{List, Mode, Name, Network, OnMiss, Protocol, Range, Rule, Tls, To};
@@ -68,24 +69,27 @@ pub fn network(rules: impl IntoIterator<Item = Rule>) -> Network {
 
 /// A resolver that resolves each of the names to loopback.
 pub fn resolver(names: impl IntoIterator<Item = Name>) -> Resolver {
-    let mut resolver = Resolver::default();
-    resolver.hosts = names
-        .into_iter()
-        .map(|name| (name, vec![LOOPBACK]))
-        .collect();
+    let resolver = Resolver::default();
+    resolver.add(
+        names
+            .into_iter()
+            .map(|name| (name, vec![LOOPBACK]))
+            .collect(),
+    );
     resolver
 }
 
 /// A gate without an asker, without TLS termination and without a log.
 pub fn gate(policy: Network, resolver: Resolver) -> Gate {
     Gate {
-        policy,
+        policy: policy.into(),
         names: RefCell::new(Names::default()),
         resolver,
         records: Records::default(),
         authority: None,
         asker: None,
         meter: Meter::default(),
+        open: Open::default(),
     }
 }
 

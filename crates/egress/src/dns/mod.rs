@@ -108,7 +108,7 @@ fn respond(gate: &Gate, question: &[u8]) -> Option<Vec<u8>> {
     match reply.refused {
         None => {}
         Some(Refused::Unknown(name)) => {
-            let why = Refusal::Policy(why(&gate.policy, &name));
+            let why = Refusal::Policy(why(&gate.policy.now(), &name));
             gate.refuse(Way::Dns, name.as_str(), PORT, &why);
         }
         Some(Refused::NoName(said, why)) => {
@@ -128,7 +128,7 @@ struct Granted<'a>(&'a Gate);
 
 impl Zone for Granted<'_> {
     fn knows(&self, name: &Name) -> bool {
-        self.0.policy.knows(name)
+        self.0.policy.now().knows(name)
     }
 
     fn addresses(&self, name: &Name) -> Option<Addresses> {

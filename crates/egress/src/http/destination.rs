@@ -64,6 +64,7 @@ impl Session {
                 let upstream = Upstream::new(Rc::new(pass), self.scheme, self.version, None);
                 let upstream = Rc::new(upstream);
                 *last.borrow_mut() = Some(Rc::clone(&upstream));
+                self.turned.notify_one();
                 Ok((upstream, written))
             }
         }

@@ -150,7 +150,7 @@ impl Upstream {
                     .handshake(io)
                     .await?;
                 // The task ends when the sender is dropped and the last response was read.
-                tokio::task::spawn_local(connection.with_upgrades());
+                spawn(&self.pass, connection.with_upgrades());
                 Sender::One(sender)
             }
             Version::Two => {
@@ -162,11 +162,22 @@ impl Upstream {
                     .max_send_buf_size(limits.buffer)
                     .handshake(io)
                     .await?;
-                tokio::task::spawn_local(connection);
+                spawn(&self.pass, connection);
                 Sender::Two(sender)
             }
         })
     }
+}
+
+/// Drives a connection to its end, or to that of its permission.
+fn spawn(pass: &Pass, connection: impl Future<Output = hyper::Result<()>> + 'static) {
+    let grip = Rc::clone(pass.grip());
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            _ = connection => {}
+            _ = grip.ended() => {}
+        }
+    });
 }
 
 /// The text of a hyper error, with its causes.

@@ -46,7 +46,7 @@ pub struct Resolver {
     /// The resolvers, in the order in which they are asked.
     pub servers: Vec<SocketAddr>,
     /// From `/etc/hosts`; these names are not queried.
-    pub hosts: BTreeMap<Name, Vec<IpAddr>>,
+    hosts: RefCell<BTreeMap<Name, Vec<IpAddr>>>,
     patience: Duration,
     /// Concurrent lookups of one name share a single query.
     kept: RefCell<HashMap<Name, Rc<OnceCell<Kept>>>>,
@@ -63,7 +63,7 @@ impl Default for Resolver {
     fn default() -> Resolver {
         Resolver {
             servers: vec![],
-            hosts: BTreeMap::new(),
+            hosts: RefCell::default(),
             patience: PATIENCE,
             kept: RefCell::default(),
             turns: Semaphore::new(AT_ONCE),
@@ -71,14 +71,21 @@ impl Default for Resolver {
     }
 }
 
+/// The `wanted` names of the host's `/etc/hosts`, with their addresses. An unreadable file counts as empty, as it
+/// does for the host's own programs.
+pub fn hosts_of_host(wanted: impl Fn(&Name) -> bool) -> BTreeMap<Name, Vec<IpAddr>> {
+    host::hosts(&text("/etc/hosts"), wanted)
+}
+
+fn text(path: &str) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 impl Resolver {
     /// Uses the host's configuration, with the `wanted` names of `/etc/hosts`. An unreadable file counts as
     /// empty, as it does for the host's own programs.
     pub fn of_host(wanted: impl Fn(&Name) -> bool) -> Resolver {
-        let text = |path: &str| {
-            let bytes = std::fs::read(path).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
         let interface = |name: &str| {
             let plain = !name.contains(['/', '.']);
             let number = plain.then(|| text(&format!("/sys/class/net/{name}/ifindex")));
@@ -86,7 +93,7 @@ impl Resolver {
         };
         Resolver {
             servers: host::servers(&text("/etc/resolv.conf"), interface),
-            hosts: host::hosts(&text("/etc/hosts"), wanted),
+            hosts: RefCell::new(hosts_of_host(wanted)),
             ..Resolver::default()
         }
     }
@@ -99,9 +106,14 @@ impl Resolver {
         }
     }
 
+    /// Adds names that have these addresses and are not queried.
+    pub fn add(&self, hosts: BTreeMap<Name, Vec<IpAddr>>) {
+        self.hosts.borrow_mut().extend(hosts);
+    }
+
     /// The name's addresses, in the order in which to dial them.
     pub async fn resolve(&self, name: &Name) -> Result<Vec<IpAddr>, ResolveError> {
-        if let Some(addresses) = self.hosts.get(name) {
+        if let Some(addresses) = self.hosts.borrow().get(name) {
             return Ok(addresses.clone());
         }
         if name.is_localhost() {
@@ -474,7 +486,7 @@ mod tests {
     #[tokio::test]
     async fn the_hosts_file_and_localhost_need_no_server() {
         let resolver = Resolver {
-            hosts: host::hosts("192.0.2.9 own.example\n", |_| true),
+            hosts: host::hosts("192.0.2.9 own.example\n", |_| true).into(),
             ..Resolver::default()
         };
         let found = resolver.resolve(&name("own.example")).await;

@@ -5,6 +5,7 @@
 //! every list; denials of every layer apply. So the meet of two layers is the union of their lists and of
 //! their denials, and never wider than either.
 
+pub mod changes;
 pub mod credential;
 pub mod decide;
 pub mod fault;
@@ -18,6 +19,7 @@ pub mod rule;
 mod spoken;
 pub mod why;
 
+pub use changes::{Changes, Wish};
 pub use credential::{Credential, Secret};
 pub use decide::Answer;
 pub use fault::{NetworkFault, RuleError};

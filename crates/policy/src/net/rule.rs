@@ -257,6 +257,18 @@ impl Rule {
         Rule::new(to, ports, Protocol::Auto, Tls::Forward, None, origin)
     }
 
+    /// The rule of a flag such as `--allow-net`: a rule from one text, but neither of every name nor of loopback,
+    /// which is the jail's own.
+    pub fn of_flag(text: &str, origin: Origin) -> Result<Rule, RuleError> {
+        let rule = Rule::of_text(text, origin)?;
+        match rule.to {
+            To::Any => Err(RuleError::Any),
+            // Clients do not use creel's proxy for loopback (`NO_PROXY`).
+            To::Range(range) if range.is_loopback() => Err(RuleError::OwnLoopback),
+            _ => Ok(rule),
+        }
+    }
+
     /// A denial from one text; without ports it covers every port.
     pub fn denial(text: &str, origin: Origin) -> Result<Rule, RuleError> {
         let (to, ports) = parse(text)?;

@@ -14,7 +14,7 @@ use creel_plan::request::{RawGrant, Way};
 use creel_policy::containment::walls;
 use creel_policy::effective_access::{EffectiveAccess, reach};
 use creel_policy::layer::{Layer, Rank};
-use creel_policy::net::{List, Mode, OnMiss, Rule};
+use creel_policy::net::{Bounds, Mode, Rule};
 use creel_policy::path_set::{PathSet, within};
 use creel_policy::rights::{Rights, Roots};
 use creel_policy::{
@@ -92,13 +92,7 @@ impl<'a> Flags<'a> {
             named.within.extend(outer);
         }
         for rule in &asked.allow_net {
-            if policy.network.mode == Mode::None || !rights.network.covers(rule) {
-                return Err(DeclareError::Beyond {
-                    flag: "--allow-net",
-                    asked: rule.destination(),
-                    key: "network.allow",
-                });
-            }
+            within_network("--allow-net", rule, (&rights.network, &policy.network))?;
         }
         publish::check(&asked.publish)?;
         for (name, value) in &asked.env {
@@ -231,6 +225,23 @@ fn shown(files: &mut Filesystem, exec: &mut Execution, roots: &Roots) {
     }
 }
 
+/// Returns an error if the network of all layers together does not grant all of the rule: their bounds, and what
+/// results from them.
+pub(crate) fn within_network(
+    flag: &'static str,
+    rule: &Rule,
+    (bounds, network): (&Bounds, &Network),
+) -> Result<(), DeclareError> {
+    if network.mode == Mode::None || !bounds.covers(rule) {
+        return Err(DeclareError::Beyond {
+            flag,
+            asked: rule.destination(),
+            key: "network.allow",
+        });
+    }
+    Ok(())
+}
+
 /// Returns an error if the requested workspace mode exceeds that of `policy`, which results from the layers
 /// alone.
 pub(super) fn check_workspace(asked: WorkspaceMode, policy: &Policy) -> Result<(), DeclareError> {
@@ -244,65 +255,7 @@ pub(super) fn check_workspace(asked: WorkspaceMode, policy: &Policy) -> Result<(
     }
 }
 
-/// Grants these destinations in addition. Deny rules still apply.
-pub(super) fn grant(network: &mut Network, rules: &[Rule]) {
-    if rules.is_empty() {
-        return;
-    }
-    if network.mode == Mode::None {
-        network.mode = Mode::Allowlist;
-        network.lists.clear();
-    }
-    let mut lists = std::mem::take(&mut network.lists);
-    if lists.is_empty() {
-        lists.insert(List {
-            on_miss: OnMiss::Deny,
-            rules: Default::default(),
-        });
-    }
-    // A destination must be on each list.
-    network.lists = lists
-        .into_iter()
-        .map(|mut list| {
-            list.rules.extend(rules.iter().cloned());
-            list
-        })
-        .collect();
-}
-
 fn beyond(flag: &'static str, asked: &str, key: &'static str) -> DeclareError {
     let asked = asked.escape_debug().to_string();
     DeclareError::Beyond { flag, asked, key }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use creel_policy::Origin;
-    use creel_policy::net::decide::Transport;
-    use creel_policy::net::{Answer, Host};
-
-    fn allows(network: &Network, text: &str) -> bool {
-        let (host, port) = Host::parse_with_port(text.as_bytes(), 443).unwrap();
-        matches!(network.judge(&host, port, Transport::Tcp), Answer::Allow(_))
-    }
-
-    fn rules(texts: &[&str]) -> Vec<Rule> {
-        let rule = |text: &&str| Rule::of_text(text, Origin::creel()).unwrap();
-        texts.iter().map(rule).collect()
-    }
-
-    #[test]
-    fn what_is_named_is_granted_and_nothing_else() {
-        let mut network = Network::default();
-        grant(&mut network, &rules(&["a.example", "b.example:22"]));
-        assert!(allows(&network, "a.example") && allows(&network, "b.example:22"));
-        assert!(!allows(&network, "b.example") && !allows(&network, "c.example"));
-        network.deny =
-            std::iter::once(Rule::denial("a.example", Origin::creel()).unwrap()).collect();
-        grant(&mut network, &rules(&["a.example", "c.example"]));
-        assert!(!allows(&network, "a.example") && allows(&network, "c.example"));
-        grant(&mut network, &[]);
-        assert!(!allows(&network, "a.example") && allows(&network, "c.example"));
-    }
 }

@@ -1,10 +1,13 @@
 //! The addresses that a server in the jail may be published on.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::DeclareError;
 use creel_plan::request::Publish;
 
 /// The addresses that a server in the jail may be published on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PublishOn {
     /// The host's loopback.
     #[default]
@@ -24,7 +27,7 @@ pub fn only_loopback(published: &[Publish]) -> Result<(), DeclareError> {
 
 /// Returns an error if other machines could connect to a published port: no platform's or operator's policy
 /// grants that.
-pub(super) fn check(published: &[Publish]) -> Result<(), DeclareError> {
+pub(crate) fn check(published: &[Publish]) -> Result<(), DeclareError> {
     match open(published) {
         Some(Publish { address, .. }) => Err(DeclareError::Published { address: *address }),
         None => Ok(()),

@@ -1,11 +1,14 @@
 //! Errors of sessions and of their store.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use creel_plan::ResolveError;
+use creel_policy::net::RuleError;
 use creel_sys::Errno;
 
+use crate::declare::DeclareError;
 use crate::exit;
 
 /// Why a session, or a command in one, cannot be had. `name` is that of the session.
@@ -127,6 +130,59 @@ pub enum SessionError {
         "this session was made by creel {creel}, which does not know this request; make it anew with `creel create --replace`"
     )]
     Unknown { creel: &'static str },
+    /// The session has no relay, or one for published ports alone.
+    #[error(
+        "the session was made without a relay, and cannot get one while it lives, since the relay's routes and sockets are made with the jail; make it anew with `creel create --replace --name {name} {flag}`"
+    )]
+    NoRelay { name: String, flag: &'static str },
+    /// The relay has ended.
+    #[error(
+        "the session's relay has ended, and its network with it; make the session anew with `creel create --replace`"
+    )]
+    RelayGone,
+    /// What was named is no destination.
+    #[error("{asked}: it {source}")]
+    Destination {
+        asked: String,
+        #[source]
+        source: RuleError,
+    },
+    /// A denial covers all of the destination.
+    #[error(
+        "{asked} stays denied: {denial} is denied by {place}; a denial of the policy always holds; `creel net reset NAME` takes back those of `creel net deny`, and so does an allowance that includes all of one"
+    )]
+    NetDenied {
+        asked: String,
+        denial: String,
+        place: String,
+    },
+    /// A port cannot be served inside.
+    #[error(
+        "port {port} cannot be served in the session ({source}): a process in it has the port, or a rule has it for other names; end that process, or make the session anew with the rule"
+    )]
+    NetPort {
+        port: u16,
+        #[source]
+        source: Errno,
+    },
+    /// A port of the host cannot be published.
+    #[error("--publish {address}: {source}")]
+    NetPublish {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    /// The port is not published.
+    #[error("{address} is not published; `creel net show NAME` lists the ports")]
+    NotPublished { address: SocketAddr },
+    /// The rules are too many or too long.
+    #[error(
+        "the session has as many changes of its network as it can have ({most} rules, {most} ports); `creel net reset NAME` takes the rules back"
+    )]
+    TooManyChanges { most: usize },
+    /// It is more than the platform's or operator's policy grants, or no loopback.
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
     /// The session has no such job.
     #[error("the session has no job {number}; `creel jobs NAME` lists them")]
     NoJob { number: u32 },
@@ -153,9 +209,18 @@ creel_policy::codes!(SessionError {
     Self::Beyond { .. } => "session-beyond",
     Self::First { .. } => "session-first",
     Self::Unknown { .. } => "session-unknown",
+    Self::NoRelay { .. } => "session-no-relay",
+    Self::RelayGone => "session-relay-gone",
+    Self::Destination { .. } => "session-destination",
+    Self::NetDenied { .. } => "session-net-denied",
+    Self::NetPort { .. } => "session-net-port",
+    Self::NetPublish { .. } => "session-net-publish",
+    Self::NotPublished { .. } => "session-not-published",
+    Self::TooManyChanges { .. } => "session-net-changes",
     Self::NoJob { .. } => "session-no-job",
 } else {
     Self::Resolve(error) => error.code(),
+    Self::Declare(error) => error.code(),
 });
 
 impl SessionError {

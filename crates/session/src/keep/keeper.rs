@@ -117,6 +117,10 @@ pub fn keep(
         settings,
         events,
         (declared, host),
+        watched
+            .egress
+            .as_ref()
+            .map(|egress| Rc::clone(egress.desk())),
         kernel,
         placeholders.map(|(k, v)| (k.clone(), v.clone())).collect(),
     ));
@@ -127,6 +131,7 @@ pub fn keep(
     let mut keeper = Rc::into_inner(keeper).ok_or(SessionError::Ending)?;
     let exited = runtime.block_on(finish(&mut keeper, watched, started))?;
     let why = keeper.why();
+    let plan = keeper.plan_now();
     let (jail, claim, events) = (keeper.jail, keeper.claim, keeper.events);
     let (told, janitor) = jail.live.clean();
     let mut notes = Notes::default();

@@ -14,6 +14,7 @@ pub mod client;
 mod error;
 pub mod files;
 mod keeper;
+mod net;
 mod one;
 mod record;
 mod serve;

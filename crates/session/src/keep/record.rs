@@ -72,6 +72,18 @@ pub enum Event<'a> {
         /// The verb.
         verb: &'a str,
     },
+    /// The operator changes the network; written before the change is made. A change that fails is followed by
+    /// [`Refused`](Event::Refused).
+    Net {
+        /// `allow`, `deny`, `reset`, `publish` or `unpublish`.
+        verb: &'a str,
+        /// The destinations or ports.
+        what: &'a [String],
+        /// The user of the client.
+        uid: u32,
+        /// The client.
+        pid: i32,
+    },
     /// The session has ended.
     Ended {
         /// Why.

@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::error::SessionError;
 use super::files;
+use super::net;
 use super::one;
 use super::record::Event;
 use super::session::{Job, Keeper};
@@ -44,6 +45,11 @@ impl Connection {
         let heard = heard.await.ok().flatten();
         self.told_of_stop.set(false);
         heard
+    }
+
+    /// The socket to the client.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
     }
 
     /// Tells of a stop of the command.
@@ -165,6 +171,7 @@ async fn one_request(keeper: &Rc<Keeper>, connection: &Connection) -> bool {
             keeper.end("creel kill, rm --force or create --replace", None);
             ended(keeper, connection).await;
         }
+        Ask::Net { change } => net::serve(keeper, connection, &change).await,
         Ask::Pause | Ask::Resume => {
             let pause = matches!(ask, Ask::Pause);
             act(if pause { "pause" } else { "resume" });
@@ -236,7 +243,8 @@ fn inspect(keeper: &Keeper) -> serde_json::Value {
         "record": keeper.record,
         "pid": std::process::id(),
         "commands": commands,
-        "receipt": crate::Receipt::of(&keeper.plan, &keeper.kernel),
+        "receipt": crate::Receipt::of(&keeper.plan_now(), &keeper.kernel),
+        "network": keeper.net.shown(&keeper.declared.policy.network),
         "limits": keeper.limits(),
         "mounts": keeper.mounts(),
     })

@@ -13,9 +13,11 @@ use tokio::time::Instant as Moment;
 
 use super::error::SessionError;
 use super::keeper::Settings;
+use super::net::Net;
 use super::record::{Events, Record};
 use super::store::Claim;
 use super::wire::ExecAsk;
+use crate::desk::Desk;
 use crate::jail::Jail;
 use crate::{Cause, Declared, Verdict};
 use creel_jail::init::MOST_COMMANDS;
@@ -39,8 +41,9 @@ pub(super) struct Keeper {
     pub record: Record,
     pub events: Events,
     pub lines: Lines,
-    declared: Declared,
+    pub declared: Declared,
     host: Host,
+    pub net: Net,
     pub kernel: String,
     /// Variables of every command that the relay made.
     placeholders: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -114,6 +117,7 @@ impl Keeper {
         settings: Settings,
         events: Events,
         (declared, host): (Declared, Host),
+        desk: Option<Rc<Desk>>,
         kernel: String,
         placeholders: BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> Keeper {
@@ -126,6 +130,7 @@ impl Keeper {
             lines: settings.lines,
             declared,
             host,
+            net: Net::new(&plan, desk),
             kernel,
             placeholders,
             judged: RefCell::new(Plan::clone(&plan)),
@@ -142,6 +147,13 @@ impl Keeper {
             oom_kills: Cell::new(0),
             changed: Notify::new(),
         }
+    }
+
+    /// The plan with the network as it is now.
+    pub fn plan_now(&self) -> Plan {
+        let mut plan = Plan::clone(&self.plan);
+        self.net.now(&mut plan, &self.declared.policy.network);
+        plan
     }
 
     /// A number and a place for one more command.

@@ -6,12 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::declare::PublishOn;
 use creel_plan::lossless;
+use creel_plan::request::Publish;
 use creel_sys::Errno;
 use creel_sys::socket::{self, MAX_FDS, Wait};
 
@@ -83,6 +86,11 @@ pub enum Ask {
     },
     /// End the session at once.
     Kill,
+    /// Change the session's network.
+    Net {
+        /// What changes.
+        change: NetChange,
+    },
     /// Stop every process.
     Pause,
     /// End a pause.
@@ -90,6 +98,46 @@ pub enum Ask {
     /// A request of a younger creel.
     #[serde(other)]
     Unknown,
+}
+
+/// A change of a session's network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum NetChange {
+    /// Let the session connect to these destinations, as `--allow-net` does.
+    Allow {
+        /// `HOST[:PORTS]`
+        destinations: Vec<String>,
+    },
+    /// Refuse these destinations, and end the connections to them.
+    Deny {
+        /// `HOST[:PORTS]`; without ports, every port.
+        destinations: Vec<String>,
+    },
+    /// Go back to the rules that the session was made with.
+    Reset,
+    /// Publish ports, as `--publish` does.
+    Publish {
+        /// The ports.
+        publish: Vec<Publish>,
+        /// The addresses that they may be published on.
+        on: PublishOn,
+    },
+    /// Close published ports, and end the connections through them.
+    Unpublish {
+        /// The addresses and ports on the host.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+impl NetChange {
+    /// The flag of `creel create` that a session without a relay was made without.
+    pub fn flag(&self) -> &'static str {
+        match self {
+            NetChange::Publish { .. } | NetChange::Unpublish { .. } => "--publish PORT",
+            _ => "--allow-net HOST",
+        }
+    }
 }
 
 /// An act on a name.
