@@ -63,6 +63,8 @@ pub(super) fn card(policy: &Policy, workspace: &Path) -> String {
                 "refused",
                 network.deny.iter().map(ToString::to_string),
             );
+            text += "\nThe hosts are those of the session's start. The person who made it can allow and deny others \
+                while it runs (`creel net allow NAME HOST`): a name that resolves is allowed.\n";
         }
     }
     text += "\nWhatever is not listed is not there. To get more, say what you need and why: the person who made \

@@ -187,6 +187,82 @@ fn a_host_is_allowed_denied_and_allowed_again(who: Who) {
     assert!(shown.contains("allow    other.test:80,443\n"), "{shown}");
 }
 
+// No port was served at the start, and the kernel lets the jail bind none below 1024 everywhere.
+each!(a_session_with_an_empty_list_gets_a_network);
+fn a_session_with_an_empty_list_gets_a_network(who: Who) {
+    let Some(World { session, .. }) = World::made(who, "mode = \"allowlist\"\nallow = []") else {
+        return;
+    };
+    assert_eq!(session.get("web.test"), "000 curl 6");
+    session.net("allow", &["*.test"]).ok();
+    assert_eq!(session.get("web.test"), "200");
+    // Reset at once, before the client knows that it is connected or after.
+    let reset = session.get("93.184.216.34");
+    assert!(
+        ["000 curl 7", "000 curl 56"].contains(&reset.as_str()),
+        "{reset}"
+    );
+    session.net("allow", &["93.184.216.0/24:80"]).ok();
+    assert_eq!(session.get("93.184.216.34"), "200");
+    // The session's verdict has the refusals, with the change as their rule.
+    session.net("deny", &["web.test"]).ok();
+    assert_eq!(session.get("web.test"), "000 curl 6");
+    session.verb("stop", &[]).ok();
+    let verdict = &session.inspect()["verdict"];
+    let denials = verdict["denials"].as_array().expect("denials");
+    let web = denials.iter().find(|one| one["host"] == "web.test");
+    let web = web.expect("a denial");
+    assert_eq!(web["reason"]["code"], "net-denied");
+    assert_eq!(web["text"], "denied by creel net deny");
+    let layers = verdict["receipt"]["layers"].to_string();
+    assert!(
+        layers.contains("changed 3 times since the start"),
+        "{layers}"
+    );
+}
+
+each!(connections_of_every_kind_are_ended);
+fn connections_of_every_kind_are_ended(who: Who) {
+    let network = "mode = \"allowlist\"\nallow = [{ host = \"web.test\", tls = \"terminate\" }, \
+        { host = \"other.test\", ports = 9000, protocol = \"udp\" }]";
+    let Some(World { session, outside }) = World::new(who, network) else {
+        return;
+    };
+    outside.trust();
+    outside.echo(9000);
+    let policy = session.workspace.outside().join("policy.toml");
+    session
+        .create(&["--policy", policy.to_str().expect("text")])
+        .ok();
+    let https = "import http.client, ssl\n\
+        c = http.client.HTTPSConnection('web.test', 443)\n\
+        c.request('GET', '/'); print('got', c.getresponse().read()[:1], flush=True)\n\
+        try: print('end', c.sock.recv(1))\n\
+        except OSError as e: print(type(e).__name__)";
+    let kept = session.job("got", &["python3", "-c", https]);
+    let datagrams = "import socket, time\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        s.connect((socket.gethostbyname('other.test'), 9000)); s.settimeout(0.2)\n\
+        missed = 0\n\
+        while missed < 10:\n  \
+          s.send(b'x')\n  \
+          try: s.recv(1); missed = 0; print('got', flush=True)\n  \
+          except OSError: missed += 1\n  \
+          time.sleep(0.05)\n\
+        print('silent')";
+    let flow = session.job("got", &["python3", "-c", datagrams]);
+    session.net("deny", &["third.test"]).ok();
+    assert!(session.runs(&kept) && session.runs(&flow));
+    session.net("deny", &["web.test", "other.test"]).ok();
+    // Python hides whether TLS ended with an alert. HTTP has lengths.
+    let end = session.end_of(&kept);
+    assert!(
+        ["end b''", "ConnectionResetError"].contains(&end.as_str()),
+        "{end}"
+    );
+    assert_eq!(session.end_of(&flow), "silent");
+}
+
 each!(a_denial_ends_the_connections_that_it_concerns);
 fn a_denial_ends_the_connections_that_it_concerns(who: Who) {
     let Some(World { session, .. }) = World::made(who, ONE) else {
