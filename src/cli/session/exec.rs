@@ -13,7 +13,7 @@ use crate::cli::hint::{self, say};
 use crate::cli::run::request::variable;
 use crate::cli::status::Status;
 use creel_policy::{Bytes, Count, CpuShare, Span};
-use creel_session::execute::streams;
+use creel_session::execute::{outlets, streams};
 use creel_session::keep::client::{Client, ExecError, Outcome};
 use creel_session::keep::wire::{Ask, ExecAsk, Tell};
 use creel_session::{Verdict, exit};
@@ -76,6 +76,10 @@ pub struct ExecArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub status_fd: Option<i32>,
 
+    /// Write the verdict as JSON to this file, which appears when the command has ended
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "detach")]
+    pub status_file: Option<PathBuf>,
+
     /// Print nothing about the end of the command
     #[arg(short, long)]
     pub quiet: bool,
@@ -91,8 +95,8 @@ pub struct ExecArgs {
 
 pub fn run(args: &ExecArgs) -> Result<u8, Failure> {
     streams::check()?;
-    let status = Status::open(args.status_fd, None)?;
-    match attempt(args) {
+    let mut status = Status::open(args.status_fd, args.status_file.as_deref())?;
+    match attempt(args, &mut status) {
         Ok(Done::Job(number)) => {
             answer::print(&format!("{number}\n"))?;
             Ok(0)
@@ -115,6 +119,29 @@ pub fn run(args: &ExecArgs) -> Result<u8, Failure> {
     }
 }
 
+/// The trees of the host that the session's commands may write.
+fn written(client: &Client) -> Result<Vec<PathBuf>, Failure> {
+    let told = client.ask(&Ask::Inspect).map_err(|e| failure(&e))?;
+    let Tell::Inspected { session } = told else {
+        return Err(Failure::new(
+            "the keeper gave no description of the session",
+        ));
+    };
+    let mounts = session["mounts"].as_array().into_iter().flatten();
+    let written = mounts.filter(|mount| mount["write"] == true);
+    let source = |mount: &serde_json::Value| {
+        let text = mount["source"].as_str().unwrap_or_default();
+        // A name that is not UTF-8 has lost its bytes, and is not found again.
+        match text.contains(char::REPLACEMENT_CHARACTER) {
+            true => Err(Failure::new(format!(
+                "--status-file: the session may write {text}, whose name is not UTF-8; use --status-fd"
+            ))),
+            false => Ok(PathBuf::from(text)),
+        }
+    };
+    written.map(source).collect()
+}
+
 /// A started command.
 pub enum Done {
     /// It is detached, and has this number.
@@ -123,9 +150,18 @@ pub enum Done {
     Ended(Outcome),
 }
 
-fn attempt(args: &ExecArgs) -> Result<Done, Failure> {
+fn attempt(args: &ExecArgs, status: &mut Status) -> Result<Done, Failure> {
     let ask = asked(args)?;
-    let client = client(&store()?, &args.name)?;
+    let store = store()?;
+    let client = client(&store, &args.name)?;
+    if let Some(path) = &args.status_file {
+        // A connection serves one command.
+        let written = written(&super::client(&store, &args.name)?)?;
+        outlets::check_status_beside(path, &written)
+            .map_err(Failure::from)
+            .and_then(|place| status.settle(place))
+            .inspect_err(|_| status.leave_file())?;
+    }
     match args.detach {
         true => detached(&client, ask),
         false => attached(client, ask).map(Done::Ended),
@@ -200,7 +236,7 @@ fn asked(args: &ExecArgs) -> Result<ExecAsk, Failure> {
         memory: args.memory.map(|bytes| bytes.0),
         cpu_milli: args.cpus.map(|share| share.0),
         pids: args.pids.map(|count| count.0),
-        full: args.status_fd.is_some(),
+        full: args.status_fd.is_some() || args.status_file.is_some(),
     })
 }
 

@@ -435,3 +435,38 @@ fn a_command_has_the_callers_terminal(who: Who) {
     command.env("TERM", "vt220").env("OTHER", "not passed");
     assert_eq!(said(command).ok().out, "vt220\n");
 }
+
+each!(the_verdict_is_a_file_that_no_command_chooses);
+fn the_verdict_is_a_file_that_no_command_chooses(who: Who) {
+    let session = Session::new(who);
+    let (uid, gid, _) = who.account();
+    let beside = session.workspace.outside().join("beside");
+    std::fs::create_dir(&beside).expect("mkdir");
+    std::os::unix::fs::chown(&beside, Some(uid), Some(gid)).expect("chown");
+    let file = beside.join("verdict");
+    let flags = ["--status-file", file.to_str().expect("text")];
+    session.exec(&flags, &["/bin/sh", "-c", "exit 3"]).status(3);
+    let read = || -> serde_json::Value {
+        let text = std::fs::read_to_string(&file).expect("a verdict");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    assert_eq!(
+        (&read()["exit_status"], &read()["kind"]),
+        (&3.into(), &"exited".into())
+    );
+    assert!(read()["receipt"]["layers"].is_array());
+    // It replaces an earlier one.
+    session.exec(&flags, &["/no/such/program"]).status(127);
+    assert_eq!(read()["exit_status"], 127);
+    // A directory of the jail's, which a command could move, and a link of the jail's on the way.
+    session.sh("mkdir -p deep/er; ln -s /etc turned").ok();
+    for name in ["deep/er/verdict", "turned/verdict"] {
+        let path = session.workspace.path().join(name);
+        let flags = ["--status-file", path.to_str().expect("text")];
+        let refused = session.exec(&flags, &["/bin/true"]).status(125);
+        assert!(refused.err.contains("--status-file"), "{refused:?}");
+        assert!(!path.exists());
+    }
+    let detached = session.exec(&["--detach", flags[0], flags[1]], &["/bin/true"]);
+    assert_ne!(detached.status, 0);
+}

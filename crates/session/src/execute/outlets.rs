@@ -54,7 +54,7 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
     let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(fault(OutletFault::NoFile));
     };
-    if let Some(link) = turned(directory, plan) {
+    if let Some(link) = turned(directory, &written(plan)) {
         return Err(fault(OutletFault::Turned(link)));
     }
     let place = directory
@@ -73,22 +73,40 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
 }
 
 /// Whether a path of the host lies in a tree that the jail has with an access for which `such` is true.
-/// Compares inodes: a tree has as many names as it has mounts.
 pub(super) fn in_reach(path: &Path, plan: &Plan, such: fn(&Access) -> bool) -> bool {
+    within_trees(path, &trees(plan, such))
+}
+
+/// The sources of the trees that the jail has with an access for which `such` is true.
+fn trees(plan: &Plan, such: fn(&Access) -> bool) -> Vec<PathBuf> {
+    let binds = plan.acts().filter_map(|act| match act {
+        Act::Bind { source, access, .. } => such(access).then(|| source.clone()),
+        _ => None,
+    });
+    binds.collect()
+}
+
+fn written(plan: &Plan) -> Vec<PathBuf> {
+    trees(plan, |access| access.write)
+}
+
+/// Compares inodes: a tree has as many names as it has mounts.
+fn within_trees(path: &Path, trees: &[PathBuf]) -> bool {
     let node = |path: &Path| path.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
     let above: Vec<_> = path.ancestors().filter_map(node).collect();
-    plan.acts().any(|act| match act {
-        Act::Bind { source, access, .. } if such(access) => {
-            node(source).is_some_and(|tree| above.contains(&tree))
-        }
-        _ => false,
-    })
+    let has = |tree: &PathBuf| node(tree).is_some_and(|tree| above.contains(&tree));
+    trees.iter().any(has)
 }
 
 /// Checks the file of the verdict. Returns an error if an earlier run in the same trees could have chosen
 /// its place, or if this run could move its directory: the jail's own file would then be at the path that
 /// the caller reads. Returns who can write to the directory.
 pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
+    check_status_beside(path, &written(plan))
+}
+
+/// As [`check_status`], for a jail that may write these trees of the host.
+pub fn check_status_beside(path: &Path, written: &[PathBuf]) -> Result<Place, ExecuteError> {
     let fault = |fault| ExecuteError::StatusFile {
         path: path.into(),
         fault,
@@ -97,17 +115,16 @@ pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
     let Some(directory) = absolute.as_deref().and_then(Path::parent) else {
         return Ok(Place::Callers);
     };
-    if let Some(link) = turned(directory, plan) {
+    if let Some(link) = turned(directory, written) {
         return Err(fault(OutletFault::Turned(link)));
     }
     // A missing directory is an error later, when the file is made.
     let Ok(place) = directory.canonicalize() else {
         return Ok(Place::Callers);
     };
-    let root = |act: &Act| matches!(act, Act::Bind { source, .. } if *source == place);
-    match in_reach(&place, plan, |access| access.write) {
+    match within_trees(&place, written) {
         false => Ok(Place::Callers),
-        true if plan.acts().any(root) => Ok(Place::Jails),
+        true if written.contains(&place) => Ok(Place::Jails),
         true => Err(fault(OutletFault::Movable)),
     }
 }
@@ -134,11 +151,11 @@ pub fn check_state(plan: &Plan, state: &Path) -> Result<(), ExecuteError> {
 }
 
 /// The deepest link on the path that lies where the jail may write.
-fn turned(path: &Path, plan: &Plan) -> Option<PathBuf> {
+fn turned(path: &Path, written: &[PathBuf]) -> Option<PathBuf> {
     let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
     let writable = |path: &&Path| {
         let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
-        directory.is_some_and(|directory| in_reach(&directory, plan, |access| access.write))
+        directory.is_some_and(|directory| within_trees(&directory, written))
     };
     let link = path.ancestors().filter(is_link).find(writable);
     link.map(Path::to_path_buf)
