@@ -1,5 +1,7 @@
 //! `creel completions SHELL` and `creel man [DIR]`, generated from the same definitions as the help.
 
+mod sessions;
+
 use std::path::PathBuf;
 
 use super::answer;
@@ -22,7 +24,8 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs, mut whole: clap::Command) -> Result<u8, Failure> {
     let mut script = vec![];
     clap_complete::generate(args.shell, &mut whole, "creel", &mut script);
-    answer::print(&script)?;
+    let script = String::from_utf8_lossy(&script).into_owned();
+    answer::print(&sessions::added(args.shell, script, &whole))?;
     Ok(0)
 }
 

@@ -189,3 +189,54 @@ fn a_hook_leads_commands_into_a_session(who: Who) {
     let text = std::fs::read_to_string(&settings).expect("written");
     assert_eq!(text.matches("hook claude-code").count(), 1, "{text}");
 }
+
+// As bash calls it: the words so far, the last of which is completed.
+each!(names_of_sessions_are_completed);
+fn names_of_sessions_are_completed(who: Who) {
+    let session = Session::new(who);
+    let name = session.name.as_str();
+    let start = &name[..name.len() - 1];
+    let directory = crate::support::binary();
+    let directory = directory.parent().expect("a directory").to_owned();
+    let complete = |words: &[&str]| {
+        let mut command = session.creel("completions");
+        command.arg("bash");
+        let script = said(command).ok().out;
+        let script = script
+            + "\nCOMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMPREPLY=()\n\
+               _creel_with_sessions creel \"${@: -1}\" \"${@: -2:1}\"\n\
+               printf '%s\\n' \"${COMPREPLY[@]}\"";
+        // The same user, with creel in its PATH.
+        let mut command = std::process::Command::new("/bin/bash");
+        command.args(["-c", &script, "bash"]).args(words);
+        command.current_dir(session.workspace.path()).env_clear();
+        let path = format!("{}:/usr/bin:/bin", directory.display());
+        command.env("PATH", path);
+        let (uid, gid, home) = who.account();
+        if crate::support::is_root() && who == Who::User {
+            use std::os::unix::process::CommandExt as _;
+            command.env("HOME", home).uid(uid).gid(gid);
+        }
+        let out = said(command).out;
+        out.lines().any(|line| line == name)
+    };
+    for words in [
+        &["creel", "exec", start][..],
+        &["creel", "exec", "--workdir", "/tmp", start],
+        &["creel", "rm", "--force", "other", start],
+        &["creel", "net", "allow", start],
+        &["creel", "file", "read", start],
+    ] {
+        assert!(complete(words), "{words:?}");
+    }
+    for words in [
+        &["creel", "exec", name, start][..],
+        &["creel", "exec", name, "--", start],
+        &["creel", "exec", "--workdir", start],
+        &["creel", "create", start],
+        &["creel", "run", start],
+        &["creel", "net", start],
+    ] {
+        assert!(!complete(words), "{words:?}");
+    }
+}
