@@ -1,7 +1,7 @@
 //! The supervisor's side of the relay: it answers questions, notices the relay's end, and keeps its final
 //! summary for the verdict. A relay that sends nothing more may still serve, and is not treated as ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -179,13 +179,11 @@ impl Egress {
 
     /// Connects a socket of the relay's, at a port that was granted after the relay was confined.
     fn dial(&mut self, number: u64, address: SocketAddr, socket: Option<OwnedFd>) {
-        let errno = match socket {
-            Some(socket) if self.desk.ports.borrow().contains(&address.port()) => {
-                connect_now(&socket, address)
-            }
-            _ => Err(Errno::ACCESS),
+        let connected = match socket {
+            Some(socket) => connect_now(&self.desk.ports.borrow(), &socket, address),
+            None => Err(Errno::BADF),
         };
-        let errno = errno.err().map_or(0, Errno::raw_os_error);
+        let errno = connected.err().map_or(0, Errno::raw_os_error);
         let answer = ToRelay::Dialled { number, errno };
         if protocol::send_now(self.socket.get_ref().as_fd(), &answer).is_err() {
             self.kill();
@@ -241,8 +239,11 @@ async fn gather(socket: &AsyncFd<OwnedFd>, traffic: &mut Traffic) -> Heard<()> {
     }
 }
 
-/// Starts a connection, without waiting for it.
-fn connect_now(socket: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
+/// Starts a connection to one of these ports, without waiting for it. The relay may have been taken over.
+fn connect_now(ports: &BTreeSet<u16>, socket: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
+    if !ports.contains(&address.port()) {
+        return Err(Errno::ACCESS);
+    }
     let flags = rustix::fs::fcntl_getfl(socket)?;
     rustix::fs::fcntl_setfl(socket, flags | OFlags::NONBLOCK)?;
     rustix::net::connect(socket, &address)
@@ -332,6 +333,37 @@ mod tests {
     fn summary(destinations: &[String]) -> String {
         let all = destinations.join(",");
         format!(r#"{{"says":"summary","destinations":[{all}]}}"#)
+    }
+
+    #[test]
+    fn a_relay_connects_through_its_keeper_at_granted_ports_alone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = || {
+            let made = creel_sys::net::unconnected(creel_sys::net::Family::V4);
+            made.unwrap().unwrap()
+        };
+        let granted = BTreeSet::from([address.port()]);
+        for ports in [BTreeSet::new(), BTreeSet::from([address.port() ^ 1])] {
+            let denied = connect_now(&ports, &socket(), address);
+            assert_eq!(denied, Err(Errno::ACCESS));
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err());
+        // The control. A socket that would wait does not.
+        let waits = socket();
+        let flags = rustix::fs::fcntl_getfl(&waits).unwrap();
+        rustix::fs::fcntl_setfl(&waits, flags - OFlags::NONBLOCK).unwrap();
+        let begun = connect_now(&granted, &waits, address);
+        assert!(
+            matches!(begun, Ok(()) | Err(Errno::INPROGRESS)),
+            "{begun:?}"
+        );
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap();
+        // Something else than a TCP socket connects to nothing.
+        let (other, _) = socket::pair().unwrap();
+        assert!(connect_now(&granted, &other, address).is_err());
     }
 
     #[test]
