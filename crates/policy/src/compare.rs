@@ -4,12 +4,13 @@
 //! than the layers above it have, and so have no effect. [`widened`] finds the rules of a policy that
 //! allow what another policy did not, for a reviewer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::effective_access::usable;
 use super::layer::Security;
 use super::limits::Visitor;
+use super::mapping::Mapping;
 use super::net::{Bounds, Credential, Mode, To};
 use super::origin::Origin;
 use super::path_set::{PathSet, within};
@@ -90,7 +91,7 @@ fn compare(a: &Rights, b: &Rights, scope: Scope) -> Vec<Excess> {
         "filesystem.read" read, "filesystem.write" write, "filesystem.exec" exec,
         "filesystem.deny" deny, "filesystem.deny" deny_patterns,
         "filesystem.protect" protect, "filesystem.protect" protect_patterns,
-        "filesystem.unprotect" unprotect, "filesystem.workspace" workspace,
+        "filesystem.at" places, "filesystem.unprotect" unprotect, "filesystem.workspace" workspace,
         "environment.set" set, "environment.pass" pass, "environment.git_identity" git_identity,
         "process.debug" debug, "session.mode" mode, "session.scope" scope,
         "tools.elevated" elevated, "tools.max_iterations" max_iterations);
@@ -247,6 +248,24 @@ impl Beyond for DenySet {
             if !self.keys().any(|place| within(path, place)) {
                 found.add(key, format!("{path}{GONE}"), None);
             }
+        }
+    }
+}
+
+/// A mapping gives no access, so a layer never goes beyond another by one. Two policies with different places
+/// differ.
+impl Beyond for BTreeSet<Mapping> {
+    fn beyond(&self, other: &Self, key: &str, found: &mut Found) {
+        if found.scope == Scope::Words {
+            return;
+        }
+        let same =
+            |one: &Mapping, other: &Mapping| (&one.path, &one.at) == (&other.path, &other.at);
+        for mapping in self
+            .iter()
+            .filter(|one| !other.iter().any(|two| same(one, two)))
+        {
+            found.add(key, mapping.path.as_str(), Some(&mapping.origin));
         }
     }
 }

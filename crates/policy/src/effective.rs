@@ -263,6 +263,7 @@ fn files(rights: &Rights, roots: &Roots, reach: &EffectiveAccess, exec: &Executi
         protect: listed(&reach.protect),
         deny_patterns: rights.deny_patterns.values().cloned().collect(),
         protect_patterns: rights.protect_patterns.values().cloned().collect(),
+        mapped: rights.places.clone(),
         workspace: reach.workspace.clone(),
     }
 }

@@ -56,6 +56,21 @@ pub enum PathFault {
         "has a '[' without a ']', or with nothing between the two; close it, or write '[[]' for a literal '['"
     )]
     Bracket,
+    /// A pattern of a grant that has a place in the jail.
+    #[error(
+        "is a pattern, and a grant with 'at' names one path; leave 'at' out, or name the directory"
+    )]
+    MappedGlob,
+    /// A rule that grants nothing has a place in the jail.
+    #[error(
+        "has an 'at', which only grants have; rules name paths as the host does, and follow a tree to its place"
+    )]
+    MappedRule,
+    /// A path in the jail that is relative, or has `..`, a root, a wildcard or a control character.
+    #[error(
+        "is not a place in the jail; write an absolute path, or one that begins with '~/', without '..', '$' and wildcards"
+    )]
+    Place,
     /// A pattern where none is allowed.
     #[error(
         "is a pattern, which this key does not allow; list the paths, and write '[*]' for a literal star"

@@ -13,6 +13,8 @@ pub struct Grant {
     pub absent: Absent,
     /// The place of the grant.
     pub origin: Origin,
+    /// The path in the jail, absolute or below `~`; `None` for that of the host.
+    pub at: Option<String>,
     /// If the pattern of a grant matched the path: the directory above the pattern's first wildcard,
     /// absolute. The path must not lead out of it.
     pub base: Option<String>,
@@ -25,6 +27,7 @@ impl Grant {
             path: path.into(),
             absent,
             origin,
+            at: None,
             base: None,
         }
     }

@@ -16,7 +16,7 @@ use super::degradable::Degradable;
 use super::digest::digest;
 use super::error::PolicyError;
 use super::file::form::{Beside, List, Section, Sub, section};
-use super::file::grants::{Name, Path};
+use super::file::grants::{Name, Path, Place, Tree};
 use super::file::plain::{Any, Flag, Word};
 use super::file::sections::{Degraded, Set, Variable, Workspace};
 use super::file::tools::{self, CaseText, Extends, Patterns, Program, ToolList};
@@ -164,11 +164,11 @@ impl Settings {
 section! {
     /// The paths that a layer grants, denies and protects.
     pub struct Files: more "filesystem", "in [filesystem]" {
-        read: Option<Vec<Grant>> = List<Path>,
-        write: Option<Vec<Grant>> = List<Path>,
+        read: Option<Vec<Grant>> = List<Tree>,
+        write: Option<Vec<Grant>> = List<Tree>,
         /// May be mapped as code, as libraries are, but not executed.
-        load: Option<Vec<Grant>> = List<Path>,
-        exec: Option<Vec<Grant>> = List<Path>,
+        load: Option<Vec<Grant>> = List<Tree>,
+        exec: Option<Vec<Grant>> = List<Tree>,
         deny: Vec<Grant> = List<Path>,
         /// Cannot be changed, although it lies in a writable tree.
         protect: Vec<Grant> = List<Path>,
@@ -176,6 +176,8 @@ section! {
         /// platform may set them.
         unprotect: Vec<Grant> = List<Name>,
         workspace: Option<Sourced<WorkspaceMode>> = Workspace,
+        /// The path of the workspace in the jail, if it is not that of the host.
+        workspace_at: Option<Sourced<String>> = Place,
         ;
         /// The patterns of `deny`, before expansion.
         deny_patterns: Vec<Grant>,

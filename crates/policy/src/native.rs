@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::effective::Effective;
 use super::file::form::{Form, List, Section, print};
-use super::file::grants::optional;
+use super::file::grants::{entry, optional};
 use super::file::network::{Credentials, Denial, Resolvers, rule_text};
 use super::file::plain::{Any, Flag, Word};
 use super::file::sections::{Degraded, Workspace};
@@ -76,6 +76,21 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
     let files = &policy.filesystem;
     out.open("filesystem");
     print::<Workspace, _>(&files.workspace, "workspace", out);
+    let own = files
+        .mapped
+        .iter()
+        .filter(|one| one.path == roots.workspace);
+    for mapping in own.clone() {
+        out.line("workspace_at", &quoted(&mapping.at), Some(&mapping.origin));
+    }
+    let at = |rule: &PathRule| {
+        let mut all = files
+            .mapped
+            .iter()
+            .filter(|one| one.path != roots.workspace);
+        all.find(|one| one.path == rule.path)
+            .map(|one| one.at.as_str())
+    };
     for (key, grants) in [
         ("read", &files.read),
         ("write", &files.write),
@@ -84,7 +99,10 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
     ] {
         out.list(
             key,
-            grants.iter().map(|rule| (place(rule), Some(&rule.origin))),
+            grants.iter().map(|rule| {
+                let path = quoted(&escape(rule.shown()));
+                (entry(path, rule.absent, at(rule)), Some(&rule.origin))
+            }),
         );
     }
     let mode = files.workspace.as_ref().map(|mode| mode.value);
@@ -273,6 +291,7 @@ mod tests {
              methods = ['GET'] }, { host = 'd.example', ports = [53], protocol = 'udp' }]\ndeny = ['x.b.example']\n\
              resolvers = ['9.9.9.9:53']\n[network.limits]\nconnections = 5\nidle = '1m'\n\
              [[network.credentials]]\nhost = 'c.example'\nheader = 'x-key'\nvariable = 'K'\nsecret = { file = '/run/k' }\n",
+            "[filesystem]\nworkspace_at = '/w'\nread = [{ path = '/a', at = '/b' }]\nwrite = [{ path = '~/c', optional = true, at = '~/d' }]",
             "network = { mode = 'open', allow = ['a.example:22'] }",
             "network = { mode = 'ask' }",
             "network = { mode = 'allowlist', allow = ['a.example'] }\ntools.allow = ['exec']\n",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::degradable::Degradable;
 use super::grant::WorkspaceMode;
 use super::limits::Limits;
+use super::mapping::Mapping;
 use super::net::network::Network;
 use super::origin::Sourced;
 use super::path_set::PathRule;
@@ -51,6 +52,8 @@ pub struct Filesystem {
     pub deny_patterns: Vec<PathRule>,
     /// The same for `protect`.
     pub protect_patterns: Vec<PathRule>,
+    /// The places of trees in the jail, of those whose places are not those of the host.
+    pub mapped: BTreeSet<Mapping>,
     /// The access to the workspace; `None` if the policy leaves it to the request.
     pub workspace: Option<Sourced<WorkspaceMode>>,
 }

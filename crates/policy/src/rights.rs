@@ -9,7 +9,7 @@
 //! Paths must be expanded before they can be compared: [`Rights::of`] takes the places that `~` and
 //! `$WORKSPACE` stand for, and no other fact of the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::constraints::{Allowed, Constraints};
 use super::degradable::Degradable;
@@ -18,6 +18,7 @@ use super::lattice::lattice;
 pub use super::lattice::{Bound, DenySet, Lattice, Names};
 use super::layer::{Layer, Limits, Mode, Rank, Scope};
 use super::lists::{names, patterns, places, trees};
+use super::mapping::{self, Mapping};
 use super::net;
 use super::origin::Sourced;
 use super::path_set::{AbsPath, PathSet};
@@ -49,6 +50,8 @@ lattice! {
         deny_patterns: DenySet,
         /// The same for `protect`.
         protect_patterns: DenySet,
+        /// The places of granted trees in the jail.
+        places: BTreeSet<Mapping>,
         /// Trust paths without protection.
         unprotect: Names<AbsPath>,
         workspace: Bound<WorkspaceMode>,
@@ -101,6 +104,7 @@ impl Rights {
             protect: places(&files.protect, roots),
             deny_patterns: patterns(&files.deny_patterns, roots),
             protect_patterns: patterns(&files.protect_patterns, roots),
+            places: mapping::of(files, roots),
             unprotect: (rank <= Rank::Operator && !files.unprotect.is_empty()).then(|| {
                 let places = places(&files.unprotect, roots).into_iter();
                 places.map(|(path, rule)| (path, rule.origin)).collect()

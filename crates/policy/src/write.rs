@@ -52,7 +52,8 @@ mod tests {
             [tools.process]\n\n\
             [tools.browser]\ntarget = \"sandbox\"\n\n\
             [tools.message]\nchannels = [\"a\\\"b\\\\\\n\\u0001\"]\n\n\
-            [filesystem]\nworkspace = \"ro\"\nread = []\nwrite = [\"/a\"]\nload = [\"/l\"]\n\
+            [filesystem]\nworkspace = \"ro\"\nworkspace_at = \"/w\"\nread = []\n\
+            write = [\"/a\", { path = \"/b\", optional = true, at = \"~/b\" }]\nload = [\"/l\"]\n\
             exec = [\"/usr\"]\ndeny = [\"/a/b\"]\nprotect = [\"/a/c\"]\nunprotect = [\"/a/d\"]\n\n\
             [network]\nmode = \"open\"\nallow = [\n    \"*.a.example\",\n    \"[2001:db8::]/32:443\",\n    \
             { host = \"b.example\", ports = \"443,8000-8002\", tls = \"terminate\", methods = [\"GET\"], paths = [\"/v1/*\"] },\n    \

@@ -1,6 +1,6 @@
 //! Forms of paths: which are valid, and which would not mean what they say.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::form::{Form, defined};
 use super::keys::GRANT;
@@ -10,17 +10,19 @@ use crate::error::PolicyError;
 use crate::fault::PathFault;
 use crate::glob;
 use crate::grant::{Absent, Grant};
+use crate::mapping::is_place;
+use crate::origin::Sourced;
 use crate::printer::quoted;
 
-/// A grant: a path or a pattern, or a table that says whether it may be absent.
-pub struct Path;
+/// A grant: a path or a pattern, or a table that says whether it may be absent, and where the jail has it.
+pub struct Tree;
 
-impl Form for Path {
+impl Form for Tree {
     type Value = Grant;
     const LISTED: &'static str = "an array of paths, for example [\"/usr\"]";
 
     fn read(at: At) -> Result<Grant, PolicyError> {
-        let mut absent = Absent::Refuse;
+        let (mut absent, mut place) = (Absent::Refuse, None);
         let path = match at.keyed(&GRANT)? {
             None => at,
             Some(table) => {
@@ -29,12 +31,20 @@ impl Form for Path {
                 if optional.is_some_and(|optional| optional.value) {
                     absent = Absent::Skip;
                 }
+                place = at.inner(table, "at").map(Place::read).transpose()?;
                 path
             }
         };
         let text = path.string("a path, or { path = \"/usr\", optional = true }")?;
         sound(path, text, path_fault(text))?;
-        Ok(Grant::new(text, absent, path.origin()))
+        let literal = || glob::Pattern::parse(text).literal().is_some();
+        if place.is_some() && glob::is_pattern(text) && !literal() {
+            sound(path, text, Some(PathFault::MappedGlob))?;
+        }
+        Ok(Grant {
+            at: place.map(|place| place.value),
+            ..Grant::new(text, absent, path.origin())
+        })
     }
 
     fn schema() -> Json {
@@ -42,7 +52,55 @@ impl Form for Path {
     }
 
     fn text(grant: &Grant) -> String {
-        optional(quoted(&grant.path), grant.absent)
+        entry(quoted(&grant.path), grant.absent, grant.at.as_deref())
+    }
+}
+
+/// The same for a rule that grants nothing, which has no place of its own.
+pub struct Path;
+
+impl Form for Path {
+    type Value = Grant;
+    const LISTED: &'static str = Tree::LISTED;
+
+    fn read(at: At) -> Result<Grant, PolicyError> {
+        let grant = Tree::read(at)?;
+        sound(
+            at,
+            &grant.path,
+            grant.at.as_ref().map(|_| PathFault::MappedRule),
+        )?;
+        Ok(grant)
+    }
+
+    fn schema() -> Json {
+        Tree::schema()
+    }
+
+    fn text(grant: &Grant) -> String {
+        Tree::text(grant)
+    }
+}
+
+/// A path in the jail.
+pub struct Place;
+
+impl Form for Place {
+    type Value = Sourced<String>;
+    const RANK: u8 = 0;
+
+    fn read(at: At) -> Result<Sourced<String>, PolicyError> {
+        let text = at.string("a path in the jail, for example \"/workspace\"")?;
+        sound(at, text, (!is_place(text)).then_some(PathFault::Place))?;
+        Ok(at.sourced(text.to_owned()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^(/|~/)" })
+    }
+
+    fn text(place: &Sourced<String>) -> String {
+        quoted(&place.value)
     }
 }
 
@@ -68,11 +126,21 @@ impl Form for Name {
     }
 }
 
-/// The text of a grant for `path`, which is already quoted.
+/// The text of a rule for `path`, which is already quoted.
 pub fn optional(path: String, absent: Absent) -> String {
-    match absent {
-        Absent::Refuse => path,
-        Absent::Skip => format!("{{ path = {path}, optional = true }}"),
+    entry(path, absent, None)
+}
+
+/// The text of a grant for `path`, which is already quoted; `at` is not.
+pub fn entry(path: String, absent: Absent, at: Option<&str>) -> String {
+    let optional = match absent {
+        Absent::Refuse => "",
+        Absent::Skip => ", optional = true",
+    };
+    match at {
+        None if optional.is_empty() => path,
+        None => format!("{{ path = {path}{optional} }}"),
+        Some(at) => format!("{{ path = {path}{optional}, at = {} }}", quoted(at)),
     }
 }
 

@@ -23,7 +23,7 @@ impl Keys {
     }
 }
 
-pub const GRANT: Keys = Keys::new("in a grant", "path optional");
+pub const GRANT: Keys = Keys::new("in a grant", "path optional at");
 pub const COMMAND: Keys = Keys::new("in a command", "command args");
 pub const SECRET: Keys = Keys::new("in a secret", "env file");
 pub const CREDENTIAL: Keys = Keys::new("in [[network.credentials]]", "host header variable secret");

@@ -38,7 +38,8 @@ fn some() -> Value {
 fn definitions() -> Value {
     let list = json!({ "type": "array", "minItems": 1, "items": Any::schema() });
     let command = table(&keys::COMMAND, 1, [some(), list.clone()]);
-    let grant = table(&keys::GRANT, 1, [of("path"), Flag::schema()]);
+    let place = json!({ "type": "string", "pattern": "^(/|~/)" });
+    let grant = table(&keys::GRANT, 1, [of("path"), Flag::schema(), place]);
     let port = of("port");
     let ports = json!({ "anyOf": [port, { "type": "array", "minItems": 1, "items": port }] });
     let (protocol, tls) = (Word::<Protocol>::schema(), Word::<Tls>::schema());
