@@ -38,7 +38,6 @@ const nameOf = (scopeKey) => `openclaw-${createHash("sha256").update(scopeKey).d
 function flagsOf(config, params) {
   const { cfg, workspaceDir, agentWorkspaceDir, scopeKey } = params;
   const docker = cfg.docker ?? {};
-  if (docker.binds?.length) throw new Error("creel: sandbox.docker.binds are not supported; grant paths by `flags`: --read PATH, --write PATH");
   if (docker.network && docker.network !== "none") throw new Error("creel: sandbox.docker.network is `none`; name hosts by `flags`: --allow-net HOST");
   const mode = cfg.workspaceAccess === "ro" ? "ro" : "rw";
   const flags = ["--workspace", `${workspaceDir}:${mode}`, "--label", `openclaw=${scopeKey}`];
@@ -46,6 +45,7 @@ function flagsOf(config, params) {
     flags.push(cfg.workspaceAccess === "rw" ? "--write" : "--read", agentWorkspaceDir);
   }
   for (const mount of params.readOnlyResourceMounts ?? []) flags.push("--read", mount.hostPath ?? mount.source);
+  for (const bind of docker.binds ?? []) flags.push("--volume", bind);
   if (docker.memory) flags.push("--memory", String(docker.memory).replace(/([kmg])b?$/i, (_, unit) => `${unit.toUpperCase()}iB`));
   if (docker.cpus) flags.push("--cpus", String(docker.cpus));
   if (docker.pidsLimit > 0) flags.push("--pids", String(docker.pidsLimit));

@@ -17,7 +17,7 @@ use creel_policy::tools::Pattern;
 use creel_policy::tree::{Node, Table, Value};
 use creel_policy::units::{Bytes, Count, CpuShare};
 use creel_policy::words::NameList;
-use creel_policy::{Absent, Sourced, WorkspaceMode, net};
+use creel_policy::{Absent, Grant, SYSTEM_TREES, Sourced, WorkspaceMode, is_place, net};
 
 /// Suffixes of variable names that OpenClaw keeps out of a sandbox.
 const SECRET: [&str; 5] = ["API_KEY", "TOKEN", "PASSWORD", "PRIVATE_KEY", "SECRET"];
@@ -26,6 +26,13 @@ const NEVER: NameList = NameList(
     "/ /etc /proc /sys /dev /boot /root /run /var/run ~/.aws ~/.cargo ~/.config ~/.docker
      ~/.gnupg ~/.netrc ~/.npm ~/.ssh",
 );
+
+/// The directory that the sandbox has as its workspace.
+#[derive(Clone, Copy)]
+enum Shown {
+    Workspace,
+    Fresh,
+}
 
 pub fn read(
     into: &mut Source,
@@ -37,6 +44,11 @@ pub fn read(
     let mode = last("mode");
     let on = mode.is_some_and(|node| node.as_str() != Some("off"));
     let shared = last("scope").and_then(Node::as_str) == Some("shared");
+    let shown = match last("workspaceAccess").and_then(Node::as_str) {
+        None if on => Shown::Fresh,
+        Some("none") => Shown::Fresh,
+        _ => Shown::Workspace,
+    };
     let aside = |above: &str| {
         shared && above.starts_with("agents.") && !above.starts_with("agents.defaults.")
     };
@@ -59,7 +71,7 @@ pub fn read(
                     let later: Vec<&Table> = later
                         .filter_map(|(_, of)| table(of.get("docker")?))
                         .collect();
-                    container(into, docker, item.key, &later)?;
+                    container(into, docker, item.key, &later, shown)?;
                 }
                 _ => one(into, item, key)?,
             }
@@ -140,6 +152,7 @@ fn container(
     docker: &Table,
     above: &str,
     later: &[&Table],
+    shown: Shown,
 ) -> Result<(), PolicyError> {
     for (key, entry) in entries(docker, above) {
         let (item, node) = (entry.item(), entry.node);
@@ -188,7 +201,7 @@ fn container(
                     "creel uses no container: programs come from the host, as granted",
                 );
             }
-            "workdir" => into.not(item, "the workspace has its own path; see --workdir"),
+            "workdir" => workdir(into, item, shown),
             "user" => into.not(item, "the jail's user is the workspace's owner"),
             "gpus" => into.not(item, "the jail has no devices of the host"),
             "dns" | "extraHosts" => into.not(item, "names are resolved outside of the jail"),
@@ -196,6 +209,20 @@ fn container(
         }
     }
     Ok(())
+}
+
+/// The path of the workspace, unless it is a fresh one.
+fn workdir(into: &mut Source, item: Item, shown: Shown) {
+    match (item.node.as_str().filter(|path| is_place(path)), shown) {
+        (Some(path), Shown::Workspace) => {
+            let at = into.sourced(item.node, path.to_owned());
+            into.layer.filesystem.workspace_at = Some(at);
+            into.enforced(item, "filesystem.workspace_at");
+        }
+        (Some("/workspace"), Shown::Fresh) => into.enforced(item, "a fresh workspace is there"),
+        (Some(_), Shown::Fresh) => into.not(item, "a fresh workspace is at /workspace"),
+        (None, _) => into.not(item, "is not an absolute path"),
+    }
 }
 
 /// A number or a text, in the notation of creel's units.
@@ -254,7 +281,7 @@ fn environment(into: &mut Source, item: Item) {
     }
 }
 
-/// `source:target:mode`. Both paths must be the same.
+/// `source:target:mode`.
 fn binds(into: &mut Source, item: Item) {
     if into.narrows(item) {
         return;
@@ -280,11 +307,11 @@ fn binds(into: &mut Source, item: Item) {
             continue;
         }
         let path = match granted {
-            Ok(path) if source == target && parts.next().is_none() => path,
+            Ok(path) if parts.next().is_none() => path,
             Ok(_) => {
                 into.not(
                     word.item(),
-                    format!("'{bind}': paths have the same name inside and outside of the jail"),
+                    format!("'{bind}' is not SOURCE:TARGET:OPTIONS"),
                 );
                 continue;
             }
@@ -293,8 +320,21 @@ fn binds(into: &mut Source, item: Item) {
                 continue;
             }
         };
+        let at = (source != target).then(|| target.to_owned());
+        if let Some(at) = &at {
+            let own = ["/workspace", "/agent"].contains(&at.as_str());
+            let system = SYSTEM_TREES.iter().any(|tree| within(at, tree));
+            if own || system || !is_place(at) || paths::is_never(at) {
+                into.not(
+                    word.item(),
+                    format!("'{bind}': OpenClaw or creel has no place for it at {at}"),
+                );
+                continue;
+            }
+        }
         let written = !options.split(',').any(|option| option == "ro");
-        into.give(word.item(), path, Absent::Refuse, written);
+        let grant = into.grant(word.item().node, path, Absent::Refuse);
+        into.give_grant(word.item(), Grant { at, ..grant }, written);
     }
 }
 

@@ -526,6 +526,11 @@ impl<'a> Source<'a> {
     /// Grants a path for reading, or also for writing.
     pub fn give(&mut self, item: Item, path: String, absent: Absent, written: bool) {
         let grant = self.grant(item.node, path, absent);
+        self.give_grant(item, grant, written);
+    }
+
+    /// The same for a grant.
+    pub fn give_grant(&mut self, item: Item, grant: Grant, written: bool) {
         let files = &mut self.layer.filesystem;
         let (list, name) = match written {
             true => (&mut files.write, "filesystem.write"),
