@@ -11,20 +11,24 @@ use creel_policy::{Bytes, Count, CpuShare, Degradable, Origin, Sourced, Span};
 /// Grants and limits of the command line
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct FlagArgs {
-    /// Workspace directory and its mode: `none`, `ro` or `rw` [default: the current directory, rw]
-    #[arg(long, value_name = "DIR[:MODE]", value_hint = ValueHint::DirPath)]
+    /// Workspace directory, its path in the jail, and its mode: `none`, `ro` or `rw` [default: the current directory at its own path, rw]
+    #[arg(long, value_name = "DIR[:DST][:MODE]", value_hint = ValueHint::DirPath)]
     pub workspace: Option<OsString>,
 
-    /// Also let the command read this file or directory
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    /// Also let the command read this file or directory, in the jail at its own path or at DST
+    #[arg(long, value_name = "PATH[:DST]", value_hint = ValueHint::AnyPath)]
     pub read: Vec<PathBuf>,
 
     /// Also let the command read and write this file or directory
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "PATH[:DST]", value_hint = ValueHint::AnyPath)]
     pub write: Vec<PathBuf>,
 
+    /// As --write, or with `ro` as --read: Docker's form of a path in the jail
+    #[arg(long, value_name = "SRC:DST[:ro]", value_hint = ValueHint::AnyPath)]
+    pub volume: Vec<OsString>,
+
     /// Also let the command read and execute this program, or all programs in this directory, which is added to its PATH
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "PATH[:DST]", value_hint = ValueHint::AnyPath)]
     pub exec: Vec<PathBuf>,
 
     /// Also let the command connect to this host [default ports: 80 and 443]

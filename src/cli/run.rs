@@ -4,6 +4,7 @@ mod advice;
 pub mod args;
 mod ending;
 mod git;
+mod mapped;
 pub mod request;
 mod words;
 

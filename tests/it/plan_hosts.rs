@@ -115,6 +115,23 @@ fn old_kernel() -> Host {
     }
 }
 
+/// The same with the workspace and the cache at other paths in the jail.
+#[test]
+fn mapped_trees_have_their_mounts_and_rules_at_their_places() {
+    let text = POLICY
+        .replace(
+            "workspace = \"rw\"",
+            "workspace = \"rw\"\nworkspace_at = \"/workspace\"",
+        )
+        .replace(
+            "\"/srv/cache\"",
+            "{ path = \"/srv/cache\", at = \"~/cache\" }",
+        );
+    let [first, second] = [POLICY, &text].map(|text| as_text(&resolved(root_v2(), text, &[])));
+    let differences = format!("Beside root-v2.txt:\n\n{}", differences(&first, &second));
+    hold("tests/it/plans/mapped.txt", &differences);
+}
+
 fn resolved(host: Host, text: &str, write: &[&str]) -> Plan {
     let limits = preset::limits().expect("the default parses");
     let request = Request {
@@ -137,7 +154,10 @@ fn resolved(host: Host, text: &str, write: &[&str]) -> Plan {
 
 /// The plan as text, without digests: those change with every change of anything.
 fn plan(host: Host) -> String {
-    let plan = resolved(host, POLICY, &[]);
+    as_text(&resolved(host, POLICY, &[]))
+}
+
+fn as_text(plan: &Plan) -> String {
     let text = plan.to_text();
     let kept = text
         .lines()

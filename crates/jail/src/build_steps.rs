@@ -135,16 +135,24 @@ pub fn prepare(means: Means<'_>) -> Result<Building, JailError> {
 }
 
 /// Mount points that the jail makes itself, or that a mount hides on the host.
-fn made(jail: &JailPlan) -> BTreeSet<&Path> {
+fn made(jail: &JailPlan) -> BTreeSet<PathBuf> {
     let without = jail.build.iter().flat_map(|act| match act {
-        Act::Bind { without, .. } => without.as_slice(),
-        _ => &[],
+        Act::Bind {
+            source,
+            target,
+            without,
+            ..
+        } => without
+            .iter()
+            .filter_map(|path| Some(target.join(path.strip_prefix(source).ok()?)))
+            .collect(),
+        _ => vec![],
     });
     let own = jail.build.iter().filter_map(|act| match act {
-        Act::Directory { path, .. } | Act::File { path, .. } => Some(path.as_path()),
+        Act::Directory { path, .. } | Act::File { path, .. } => Some(path.clone()),
         _ => None,
     });
-    own.chain(without.map(PathBuf::as_path)).collect()
+    own.chain(without).collect()
 }
 
 struct Site<'a> {
@@ -153,7 +161,7 @@ struct Site<'a> {
     pins: &'a Pins,
     /// The user and group that the command runs as, in the jail.
     user: (u32, u32),
-    made: BTreeSet<&'a Path>,
+    made: BTreeSet<PathBuf>,
 }
 
 impl Site<'_> {
@@ -210,7 +218,12 @@ impl Site<'_> {
                         stat: pin.stat,
                     },
                 };
-                let over = (!made.contains(target.as_path())).then_some(pin.stat);
+                // A tree at another path than on the host covers a directory or file of the tree around it.
+                let point = match jail.point(target) {
+                    Some(point) if point != *source => pinned(pins, &point)?,
+                    _ => pin,
+                };
+                let over = (!made.contains(target.as_path())).then_some(point.stat);
                 Build::Tree {
                     path: relative(target),
                     at: Place::of(jail, target),
@@ -282,7 +295,8 @@ impl Site<'_> {
             Act::Mask {
                 path, node, absent, ..
             } => {
-                let over = pins.get(path).map(|pin| pin.stat);
+                let host = jail.on_host(path);
+                let over = host.and_then(|path| pins.get(&path)).map(|pin| pin.stat);
                 Build::Mask {
                     path: relative(path),
                     at: Place::of(jail, path),

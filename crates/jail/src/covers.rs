@@ -30,6 +30,8 @@ pub(super) enum Purpose {
 #[derive(Debug, Clone)]
 pub(super) struct Cover {
     pub path: PathBuf,
+    /// Its path on the host, for people.
+    pub host: PathBuf,
     pub at: CString,
     pub parent: CString,
     /// The directories from the parent up to the granted tree: a rename of one moves the cover too.
@@ -83,6 +85,12 @@ impl Covers {
             // No grant names this mount, and it is read-only because it cannot be idmapped. If the host unmounts
             // it, the name leads to a file of the granted tree, which needs no cover.
             Act::Bind { unnamed: true, .. } => None,
+            // A mapped tree in another one: what it covers is of that tree, and needs no cover.
+            Act::Bind { source, target, .. }
+                if plan.jail.point(target).is_some_and(|p| p != *source) =>
+            {
+                None
+            }
             Act::Bind { target, access, .. } if !access.write && writable(target) => Some((
                 target.clone(),
                 Purpose::Kept(rights::attributes(*access) | mount::NODEV),
@@ -109,7 +117,8 @@ impl Covers {
                 let outer = trees.filter(|tree| within(&path, tree) && *tree != path);
                 let outer = outer.min_by_key(|tree| tree.components().count());
                 let outer = outer.unwrap_or(Path::new("/")).to_path_buf();
-                Cover::new(path, &outer, purpose)
+                let host = plan.jail.point(&path).unwrap_or_else(|| path.clone());
+                Cover::new(path, host, &outer, purpose)
             })
             .collect();
         covers.sort_by_key(|cover| cover.path.components().count());
@@ -135,15 +144,15 @@ impl Covers {
             .map(|cover| cover.path.as_path())
     }
 
-    /// The path of an [`Event`]'s cover.
+    /// The path on the host of an [`Event`]'s cover.
     pub fn path(&self, cover: u32) -> Option<&Path> {
-        self.0.get(cover as usize).map(|cover| cover.path.as_path())
+        self.0.get(cover as usize).map(|cover| cover.host.as_path())
     }
 }
 
 impl Cover {
     /// `tree`: the outermost granted tree that contains `path`.
-    fn new(path: PathBuf, tree: &Path, purpose: Purpose) -> Option<Cover> {
+    fn new(path: PathBuf, host: PathBuf, tree: &Path, purpose: Purpose) -> Option<Cover> {
         let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
         let above = path
             .ancestors()
@@ -155,6 +164,7 @@ impl Cover {
             parent: text(path.parent()?)?,
             purpose,
             path,
+            host,
         })
     }
 }

@@ -36,14 +36,14 @@ pub fn prepare(
         if *act != Act::Exec {
             steps.push(Step {
                 act: number,
-                work: compile(act, pins)?,
+                work: compile(act, jail, pins)?,
             });
         }
     }
     Ok(steps)
 }
 
-fn compile(act: &Act, pins: &Pins) -> Result<Enter, JailError> {
+fn compile(act: &Act, jail: &JailPlan, pins: &Pins) -> Result<Enter, JailError> {
     Ok(match act {
         Act::Keyring => Enter::Keyring,
         Act::ResourceLimit {
@@ -65,7 +65,8 @@ fn compile(act: &Act, pins: &Pins) -> Result<Enter, JailError> {
             let mut anchors = vec![];
             for rule in rules {
                 // A host tree's inode is the same on both sides of the mount.
-                match pins.get(&rule.path) {
+                let host = jail.on_host(&rule.path);
+                match host.and_then(|path| pins.get(&path)) {
                     Some(pin) => {
                         let access = rights::access(rule.rights, rule.node, set.abi());
                         set.allow(pin.fd.as_fd(), access)

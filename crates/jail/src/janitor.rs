@@ -89,7 +89,7 @@ pub enum Told {
 /// A name whose cover a process outside of the jail took off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uncovered {
-    /// In the jail, absolute.
+    /// On the host, absolute.
     pub path: PathBuf,
     /// Whether the cover is back or the jail was killed.
     pub fate: Fate,
@@ -100,7 +100,7 @@ pub struct Uncovered {
 /// A place where opens of denied names are not checked, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unguarded {
-    /// The directory of the names, in the jail; `None` is everywhere.
+    /// The directory of the names, on the host; `None` is everywhere.
     pub directory: Option<PathBuf>,
     /// The error of the call that would have set the check up.
     pub errno: Errno,

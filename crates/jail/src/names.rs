@@ -22,7 +22,10 @@ pub struct Names {
 }
 
 struct Directory {
+    /// In the jail.
     path: PathBuf,
+    /// On the host.
+    host: PathBuf,
     /// On the host's mount, and open for reading; the locks are on it.
     fd: OwnedFd,
     names: Vec<Name>,
@@ -56,16 +59,22 @@ impl Names {
         let mut all = Names::default();
         for act in plan.acts() {
             if let Act::Withhold { path, by, .. } = act {
-                all.add(path, form(*by), Need::Now, pins)?;
+                all.add(path, form(*by), Need::Now, (plan, pins))?;
             }
         }
         for path in kept {
-            all.add(path, Form::Socket, Need::Later, pins)?;
+            all.add(path, Form::Socket, Need::Later, (plan, pins))?;
         }
         Ok(all)
     }
 
-    fn add(&mut self, path: &Path, form: Form, need: Need, pins: &Pins) -> Result<(), JailError> {
+    fn add(
+        &mut self,
+        path: &Path,
+        form: Form,
+        need: Need,
+        (plan, pins): (&Plan, &Pins),
+    ) -> Result<(), JailError> {
         let changed = || JailError::Changed(path.into());
         let (parent, name) = path.parent().zip(path.file_name()).ok_or_else(changed)?;
         let name = Name {
@@ -79,20 +88,22 @@ impl Names {
             known.names.push(name);
             return Ok(());
         }
+        let host = plan.jail.on_host(parent).ok_or_else(changed)?;
         let fault = |source| JailError::Open {
-            path: parent.into(),
+            path: host.clone(),
             source,
         };
-        let fd = match (pins.get(parent), need) {
+        let fd = match (pins.get(&host), need) {
             (Some(pin), _) => placeholder::open_directory(pin.fd.as_fd()).map_err(fault)?,
             (None, Need::Now) => return Err(changed()),
             (None, Need::Later) => {
-                let pin = fd::pin_exact(parent).map_err(fault)?;
+                let pin = fd::pin_exact(&host).map_err(fault)?;
                 placeholder::open_directory(pin.as_fd()).map_err(fault)?
             }
         };
         self.directories.push(Directory {
             path: parent.into(),
+            host,
             fd,
             names: vec![name],
         });
@@ -131,11 +142,11 @@ impl Names {
         Ok(())
     }
 
-    /// The path of a name by the number that [`hold`](Names::hold) gave.
+    /// The path on the host of a name by the number that [`hold`](Names::hold) gave.
     pub fn path(&self, number: usize) -> Option<PathBuf> {
         let of = |d: &Directory| {
             let names = d.names.iter().filter(|n| n.need == Need::Now);
-            let name = |n: &Name| d.path.join(std::ffi::OsStr::from_bytes(n.name.as_bytes()));
+            let name = |n: &Name| d.host.join(std::ffi::OsStr::from_bytes(n.name.as_bytes()));
             names.map(name).collect::<Vec<_>>()
         };
         self.directories.iter().flat_map(of).nth(number)
@@ -234,6 +245,7 @@ mod tests {
         let names = Names {
             directories: vec![Directory {
                 path: place.path().into(),
+                host: place.path().into(),
                 fd: open().into(),
                 names: vec![name],
             }],

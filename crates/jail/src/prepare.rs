@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::build_steps::{self, Building, Means};
@@ -90,14 +90,20 @@ pub fn prepare(
     let names = Names::of(&plan, &pins, covers.kept())?;
     // An unbound pin is the host's inode of a path where the jail has its own, such as /tmp: a Landlock rule
     // on it would allow the host's inode and not the jail's.
-    let bound: BTreeSet<&Path> = plan
+    let bound: Vec<PathBuf> = plan
         .acts()
         .filter_map(|act| match act {
-            Act::Bind { source, .. } => Some(source.as_path()),
+            Act::Bind { source, .. } => Some(source.clone()),
             _ => None,
         })
         .collect();
-    pins.retain(|path, _| bound.contains(path.as_path()));
+    // A mapped tree is mounted over one of them.
+    let points = plan.acts().filter_map(|act| match act {
+        Act::Bind { target, .. } => plan.jail.point(target),
+        _ => None,
+    });
+    let kept: BTreeSet<PathBuf> = points.chain(bound).collect();
+    pins.retain(|path, _| kept.contains(path));
     if plan.has(&Act::NoMemfd) {
         check_stdin(&stdio, &plan, &pins)?;
     }

@@ -86,15 +86,12 @@ pub(super) fn prepare(
         IdMode::Rootless if stat.uid != host.uid && !may_write(stdin) => return Ok(None),
         IdMode::Rootless => Source::Named(name),
     };
-    let granted = plan.acts().any(|act| match act {
-        Act::Bind { target, .. } => path.starts_with(target),
-        _ => false,
-    });
-    let relative = path.strip_prefix("/").unwrap_or(&path);
+    let granted = plan.jail.inside(&path);
+    let granted = granted
+        .as_deref()
+        .and_then(|path| path.strip_prefix("/").ok());
     Ok(Some(Stdin {
-        granted: granted
-            .then(|| CString::new(relative.as_os_str().as_bytes()).ok())
-            .flatten(),
+        granted: granted.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok()),
         stat,
         position,
         source,

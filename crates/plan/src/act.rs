@@ -75,7 +75,7 @@ pub enum Act {
     },
     /// A certificate file of the host, covered by one of these bundles.
     Trust {
-        /// The host's file by its real path, which is also its path in the jail.
+        /// The host's file, by its path in the jail.
         #[serde(with = "lossless")]
         path: PathBuf,
         /// The jail's own bundle that is mounted over it: [`Act::Authority`].
@@ -87,7 +87,7 @@ pub enum Act {
         /// The real path on the host, absolute.
         #[serde(with = "lossless")]
         source: PathBuf,
-        /// The mount point, absolute. A resolved plan has the path of `source` here.
+        /// The mount point, absolute: the path of `source`, unless the policy or a flag maps that to another path.
         #[serde(with = "lossless")]
         target: PathBuf,
         /// The type of `source` and of the mount point.
@@ -96,7 +96,7 @@ pub enum Act {
         access: Access,
         /// The owners of its files, as the jail sees them.
         owner: Owner,
-        /// Mounts in it that are left out; each is bound separately.
+        /// Mounts in it that are left out, by their paths on the host; each is bound separately.
         #[serde(
             default,
             skip_serializing_if = "Vec::is_empty",
@@ -487,7 +487,7 @@ pub enum Resource {
 /// A rule of a Landlock ruleset, landlock_add_rule(2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandlockRule {
-    /// Absolute, in the jail. The path of a granted tree is the same on the host.
+    /// Absolute, in the jail. [`JailPlan::on_host`](super::JailPlan::on_host) has its path on the host.
     #[serde(with = "lossless")]
     pub path: PathBuf,
     /// The type of `path`. A file gets only the rights that apply to files.

@@ -1,9 +1,9 @@
 //! The card of a session, `/run/creel/card.md`: what its commands may do, for the agent that reads it.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::paths::workspace_mode;
+use super::view::View;
 use creel_policy::net::Mode;
 use creel_policy::{PathRule, Policy, WorkspaceMode};
 
@@ -14,8 +14,9 @@ pub const CARD: &str = "/run/creel/card.md";
 /// Lines of one list. Paths are a project's to choose, and the root of the jail is small.
 const MOST: usize = 40;
 
-/// The card under a policy, for a workspace at this path.
-pub(super) fn card(policy: &Policy, workspace: &Path) -> String {
+/// The card under a policy, for the jail of this view. Its paths are those of the jail.
+pub(super) fn card(policy: &Policy, view: &View) -> String {
+    let workspace = view.inside(&view.workspace.path);
     let files = &policy.filesystem;
     let limits = &policy.limits;
     let mode = match workspace_mode(policy) {
@@ -46,7 +47,7 @@ pub(super) fn card(policy: &Policy, workspace: &Path) -> String {
         ("denied", &files.deny),
         ("kept as they are, and not created", &files.protect),
     ] {
-        list(&mut text, title, rules.iter().map(path));
+        list(&mut text, title, rules.iter().map(|rule| path(rule, view)));
     }
     let network = &policy.network;
     match network.mode {
@@ -73,8 +74,13 @@ pub(super) fn card(policy: &Policy, workspace: &Path) -> String {
     text
 }
 
-fn path(rule: &PathRule) -> String {
-    rule.path.as_str().to_owned()
+/// As the policy names it, or where the jail has it instead.
+fn path(rule: &PathRule, view: &View) -> String {
+    let path = view.on_host.of_rule(rule);
+    match path.map(|path| (view.inside(&path).into_owned(), path)) {
+        Some((inside, path)) if *inside != *path => inside.to_string_lossy().into_owned(),
+        _ => rule.path.as_str().to_owned(),
+    }
 }
 
 fn list(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {

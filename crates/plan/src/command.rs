@@ -1,5 +1,6 @@
 //! The command of a run: its arguments, the paths where it may be found, and its environment.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +11,8 @@ use super::act::{Act, Node};
 use super::egress::Egress;
 use super::host::{Fact, Host, IdMode};
 use super::identity::Identity;
-use super::paths;
+use super::mapped::Mapped;
+use super::paths::{self, HostPaths};
 use super::refusal::ResolveError;
 use super::request::Request;
 use super::request::Way;
@@ -31,19 +33,21 @@ fn plain(bytes: &[u8], what: &'static str) -> Result<Vec<u8>, ResolveError> {
     }
 }
 
-/// The paths to try for the command of a run, in the jail and on the host alike: a granted path is the same
-/// on both sides. Empty if [`resolve`](fn@super::resolve) refuses the request.
+/// The paths of the host to try for the command of a run. Empty if [`resolve`](fn@super::resolve) refuses the request.
 pub(super) fn command_places(policy: &Policy, request: &Request, host: &Host) -> Vec<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
-    let workdir = paths::workspace(policy, request, host)
-        .join(request.workdir.as_deref().unwrap_or("".as_ref()));
+    let mapped = Mapped::named(policy, request, &HostPaths::of(policy, request, host));
+    let workspace = paths::workspace(policy, request, host);
+    let workspace = mapped.inside(&workspace);
+    let workdir = workspace.join(request.workdir.as_deref().unwrap_or("".as_ref()));
     match environment(policy, request, host) {
         Ok(environment) if !request.command.is_empty() => {
             candidates(request, &environment, &workdir)
                 .into_iter()
-                .map(|bytes| {
+                .filter_map(|bytes| {
                     let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
-                    paths::absolute(&path, host)
+                    let path = paths::absolute(&path, host);
+                    mapped.on_host(&path).map(Cow::into_owned)
                 })
                 .collect()
         }
@@ -146,10 +150,19 @@ pub(super) fn workdir_in(
     host: &Host,
     jail: &JailPlan,
 ) -> Result<PathBuf, ResolveError> {
-    let workspace = paths::workspace(policy, request, host);
+    let workspace = paths::real_workspace(policy, request, host);
+    let workspace = match jail.inside(&workspace) {
+        Some(inside) if inside != workspace => inside,
+        _ => paths::workspace(policy, request, host),
+    };
     let path = match &request.workdir {
         None => return Ok(workspace),
         Some(asked) => workspace.join(asked),
+    };
+    // A path of the host in a tree that the jail has elsewhere.
+    let path = match (jail.on_host(&path), jail.inside(&path)) {
+        (None, Some(inside)) => inside,
+        _ => path,
     };
     let plain = !path.components().any(|part| part == Component::ParentDir);
     let holds = |act: &Act| match act {
@@ -170,8 +183,10 @@ fn find_granted(path: &mut Vec<u8>, policy: &Policy, request: &Request, host: &H
     let lines = lines.filter(|grant| grant.origin.is_flag());
     let raw = request.raw.iter().filter(|raw| raw.way == Way::Exec);
     let paths = lines.map(|grant| Path::new(grant.path.as_str()));
+    let mapped = Mapped::named(policy, request, &HostPaths::of(policy, request, host));
     for place in paths.chain(raw.map(|raw| raw.path.as_path())) {
-        let bytes = place.as_os_str().as_bytes();
+        let inside = mapped.inside(place);
+        let bytes = inside.as_os_str().as_bytes();
         let known = path.split(|b| *b == b':').any(|entry| entry == bytes);
         // The path may not have been looked up yet. A file in `PATH` does no harm.
         let file = matches!(

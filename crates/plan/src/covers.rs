@@ -175,7 +175,10 @@ impl View<'_> {
         let withheld = withheld.map(|(path, withheld)| (path, Some(&withheld.by)));
         let pinned = self.host.found.pinned.iter().map(|path| (path, None));
         let nested = nested.map(|(path, bound)| (path, bound.by.as_ref()));
-        for (path, by) in masks.chain(withheld).chain(pinned).chain(nested) {
+        let points: Vec<(PathBuf, &Origin)> = self.nested().collect();
+        let points = points.iter().map(|(path, by)| (path, Some(*by)));
+        let all = masks.chain(withheld).chain(pinned).chain(nested);
+        for (path, by) in all.chain(points) {
             let Some((tree, bound)) = path.parent().and_then(|parent| self.bind_above(parent))
             else {
                 continue;

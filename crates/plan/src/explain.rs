@@ -144,7 +144,7 @@ impl Rows<'_> {
             Fact::Special => vec!["left out: it is neither a file nor a directory".into()],
             Fact::Present { real, .. } => {
                 let link = self.acts(|act| matches!(act, Act::Link { path: p, .. } if *p == path));
-                let bind = |act: &Act| matches!(act, Act::Bind { target, .. } if target == real);
+                let bind = |act: &Act| matches!(act, Act::Bind { source, .. } if source == real);
                 let kernel = match self.asked(origin, bind) {
                     // A wider grant gives as much.
                     none if none.is_empty() => self.of_path(real),
@@ -160,15 +160,25 @@ impl Rows<'_> {
         self.acts(|act| act.rule() == Some(rule) && wanted(act))
     }
 
-    /// The mount on which a path is found, and the rule that holds for it.
+    /// The path in the jail of a path of the host.
+    fn inside<'p>(&self, path: &'p Path) -> Cow<'p, Path> {
+        match self.plan.jail.inside(path) {
+            Some(inside) => Cow::Owned(inside),
+            None => Cow::Borrowed(path),
+        }
+    }
+
+    /// The mount on which a path of the host is found, and the rule that holds for it.
     fn of_path(&self, path: &Path) -> Vec<String> {
+        let inside = self.inside(path);
         let mounted = |act: &&Act| {
             let target = match act {
                 Act::Bind { target, .. } => target,
                 Act::Tmpfs { path, .. } => path,
                 _ => return None,
             };
-            path.starts_with(target)
+            inside
+                .starts_with(target)
                 .then(|| target.components().count())
         };
         let mount = self
@@ -184,8 +194,9 @@ impl Rows<'_> {
         }
     }
 
-    /// The innermost Landlock rule for a path.
+    /// The innermost Landlock rule for a path of the host.
     fn rule(&self, path: &Path) -> Option<String> {
+        let path = self.inside(path);
         let rules = self.plan.acts().find_map(|act| match act {
             Act::Landlock { rules, .. } => Some(rules),
             _ => None,
@@ -209,6 +220,7 @@ impl Rows<'_> {
             Some(Fact::Absent) => (path.clone(), true),
             _ => (path.clone(), false),
         };
+        let [path, real] = [path, real].map(|path| self.inside(&path).into_owned());
         let here = |p: &PathBuf| *p == path || *p == real;
         let acts = self.acts(|act| match act {
             Act::Mask { path, .. }

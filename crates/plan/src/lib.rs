@@ -30,6 +30,7 @@ pub mod host;
 pub mod identity;
 mod ids;
 pub mod lossless;
+mod mapped;
 pub mod order;
 mod own;
 pub mod paths;

@@ -56,6 +56,13 @@ impl View<'_> {
         own
     }
 
+    /// The links by which grants are named, in the jail; a mapped tree has none.
+    fn links_made(&self) -> impl Iterator<Item = &PathBuf> {
+        let links = self.links.iter();
+        let links = links.filter(|(_, target)| !self.mapped.moves(target));
+        links.map(|(link, _)| link)
+    }
+
     /// Whether the jail has a directory of its own at this path.
     pub(super) fn own_place(&self, path: &Path) -> bool {
         OWN_TMPFS.iter().any(|own| path == Path::new(own)) || path == self.home
@@ -69,18 +76,23 @@ impl View<'_> {
     /// The working directory in the jail: the requested one, else the workspace.
     pub(super) fn workdir(&self, request: &Request) -> Result<PathBuf, ResolveError> {
         let Some(asked) = &request.workdir else {
-            return Ok(self.workspace.path.clone());
+            return Ok(self.inside(&self.workspace.path).into_owned());
         };
-        let path = match asked.is_absolute() {
-            true => asked.clone(),
-            false => self.workspace.path.join(asked),
+        let path = self.inside(&self.workspace.path).join(asked);
+        // A path of the host in a tree that the jail has elsewhere.
+        let path = match self.mapped.on_host(&path) {
+            None => self.inside(&path).into_owned(),
+            Some(_) => path,
         };
         let plain = !path
             .components()
             .any(|c| c == std::path::Component::ParentDir);
         let inside = self.own_tmpfs().iter().any(|own| path.starts_with(own))
-            || self.bind_above(&path).is_some()
-            || self.links.keys().any(|link| path.starts_with(link))
+            || self
+                .mapped
+                .on_host(&path)
+                .is_some_and(|path| self.bind_above(&path).is_some())
+            || self.links_made().any(|link| path.starts_with(link))
             || path == Path::new("/");
         match plain && inside {
             true => Ok(path),

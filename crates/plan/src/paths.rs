@@ -171,7 +171,7 @@ pub fn roots(home: &Path, workspace: &Path) -> Roots {
     }
 }
 
-/// The places of a policy's paths on the host. A mapping of host paths to other paths in the jail belongs here.
+/// The places of a policy's paths on the host.
 #[derive(Debug)]
 pub struct HostPaths<'h> {
     roots: Roots,
@@ -198,6 +198,14 @@ impl<'h> HostPaths<'h> {
         match rule.origin.is_flag() {
             true => Some(Cow::Borrowed(rule.path.as_ref())),
             false => self.at(&rule.path),
+        }
+    }
+
+    /// A path that a flag names, with the workspace by its real path.
+    pub(super) fn of_flag(&self, path: &Path) -> PathBuf {
+        match (&self.workspace, path.strip_prefix(&self.roots.workspace)) {
+            (Some(real), Ok(rest)) => real.join(rest).components().collect(),
+            _ => path.to_path_buf(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::command::command_places;
 use super::egress::{USUAL, terminates};
 use super::host::{Fact, Host};
+use super::mapped::Mapped;
 use super::paths::{HostPaths, same, within, workspace, workspace_mode};
 use super::request::Request;
 use super::request::Way;
@@ -177,6 +178,11 @@ fn wanted(policy: &Policy, request: &Request, host: &Host) -> Vec<Wanted> {
             Way::Write => Purpose::Write,
             Way::Load => Purpose::Load,
         },
+    }));
+    let mapped = Mapped::named(policy, request, &HostPaths::of(policy, request, host));
+    all.extend(mapped.mount_points().map(|path| Wanted {
+        path,
+        purpose: Purpose::Read,
     }));
     if terminates(&policy.network) {
         all.extend(USUAL.iter().map(|(path, _)| Wanted {

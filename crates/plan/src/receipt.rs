@@ -140,12 +140,10 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         None => "none: loopback only".into(),
         Some(egress) => egress.detail(),
     };
-    let skipped = match view.skipped.as_slice() {
+    let told: Vec<String> = view.places().chain(view.skipped.iter().cloned()).collect();
+    let root = match told.as_slice() {
         [] => "an empty tmpfs and the granted trees".to_owned(),
-        skipped => format!(
-            "an empty tmpfs and the granted trees; {}",
-            skipped.join(", ")
-        ),
+        told => format!("an empty tmpfs and the granted trees; {}", told.join(", ")),
     };
     vec![
         row(
@@ -159,7 +157,7 @@ pub(super) fn layers(means: &Means<'_>) -> Vec<Layer> {
         row(MechanismName::Ids, true, ids_detail),
         idmap,
         row(MechanismName::Cgroup, cgroup.0, cgroup.1),
-        row(MechanismName::Root, true, skipped),
+        row(MechanismName::Root, true, root),
         row(MechanismName::Execution, true, view.execution.clone()),
         row(MechanismName::Masks, true, masks),
         row(MechanismName::Network, true, network),

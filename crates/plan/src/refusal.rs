@@ -63,6 +63,48 @@ pub enum ResolveError {
     /// A granted path has a `..`.
     #[error("{place}: {path} contains `..`; write the path that it leads to", place = place(.origin), path = .path.display())]
     Parent { path: PathBuf, origin: Origin },
+    /// A place in the jail that no tree of the host can have.
+    #[error("{place}: the jail cannot have {path} at {at}: {why}", place = place(.origin), path = .path.display(), at = .at.display())]
+    MapPlace {
+        path: PathBuf,
+        at: PathBuf,
+        why: &'static str,
+        origin: Origin,
+    },
+    /// A tree would have two places in the jail.
+    #[error("{place}: the jail would have {path} both at {first} and at {second}; give it one place, and do not grant a tree around it", place = place(.origin), path = .path.display(), first = .first.display(), second = .second.display())]
+    MapTwice {
+        path: PathBuf,
+        first: PathBuf,
+        second: PathBuf,
+        origin: Origin,
+    },
+    /// Another granted path lies at or beneath the place of a mapped tree.
+    #[error("{place}: the jail cannot have {path} at {at}, because {other} is there; choose another place", place = place(.origin), path = .path.display(), at = .at.display(), other = .other.display())]
+    MapOverlap {
+        path: PathBuf,
+        at: PathBuf,
+        other: PathBuf,
+        origin: Origin,
+    },
+    /// A place in another granted tree that has no mount point. `point`: its path on the host.
+    #[error("{place}: the jail cannot have {path} at {at}, which lies in another granted tree, without a mount point there; make an empty directory or file of the same kind, {point}, or choose a place outside of granted trees", place = place(.origin), path = .path.display(), at = .at.display(), point = .point.display())]
+    MapNoMountPoint {
+        path: PathBuf,
+        at: PathBuf,
+        point: PathBuf,
+        origin: Origin,
+    },
+    /// A denied or protected path of the host has the name of a place in the jail, or is hidden by it.
+    /// `tree`: the mapped tree; `map`: the rule that maps it.
+    #[error("{place}: a rule denies or protects {path}, a path of the host, and {map} puts {tree} at {at} in the jail; if a file of {tree} is meant, name it as on the host, else choose another place", place = place(.origin), map = place(.map), path = .path.display(), tree = .tree.display(), at = .at.display())]
+    MapHidesRule {
+        path: PathBuf,
+        at: PathBuf,
+        tree: PathBuf,
+        map: Origin,
+        origin: Origin,
+    },
     /// `--exec`, although the policy lists programs.
     #[error("--exec {path}: the policy lists the programs that may be executed, and a flag cannot add to the list; add it to `tools.exec.commands` in the policy", path = .path.display())]
     ExecByName { path: PathBuf },
@@ -245,6 +287,11 @@ creel_policy::codes!(ResolveError {
     Self::TooWide { .. } => "plan-too-wide",
     Self::LeadsOut { .. } => "plan-leads-out",
     Self::Parent { .. } => "plan-parent",
+    Self::MapPlace { .. } => "plan-map-place",
+    Self::MapTwice { .. } => "plan-map-twice",
+    Self::MapOverlap { .. } => "plan-map-overlap",
+    Self::MapNoMountPoint { .. } => "plan-map-no-mount-point",
+    Self::MapHidesRule { .. } => "plan-map-hides-rule",
     Self::ExecByName { .. } => "plan-exec-by-name",
     Self::NoHome { .. } => "plan-no-home",
     Self::ProtectLink { .. } => "plan-protect-link",
@@ -307,6 +354,11 @@ impl ResolveError {
             | Self::DenyAbsent { origin, .. }
             | Self::AbsentElsewhere { origin, .. }
             | Self::DenyLink { origin, .. }
+            | Self::MapPlace { origin, .. }
+            | Self::MapTwice { origin, .. }
+            | Self::MapOverlap { origin, .. }
+            | Self::MapNoMountPoint { origin, .. }
+            | Self::MapHidesRule { origin, .. }
             | Self::PatternLater { origin, .. } => Some(origin),
             _ => None,
         }

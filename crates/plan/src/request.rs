@@ -18,6 +18,8 @@ pub struct Request {
     pub stays: bool,
     /// The workspace; `None` for the caller's working directory.
     pub workspace: Option<PathBuf>,
+    /// Trees that the jail has at other paths than the host, by flags.
+    pub mapped: Vec<MappedPath>,
     /// Granted paths that no line of a policy can name.
     pub raw: Vec<RawGrant>,
     /// Name and value, already looked up in the caller's environment. They replace the policy's and are
@@ -95,6 +97,17 @@ pub struct RawGrant {
     /// Directories that it must not lead out of, through any link.
     pub within: Vec<AbsPath>,
     /// The flag that grants it.
+    pub origin: Origin,
+}
+
+/// A tree of the host and its path in the jail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedPath {
+    /// On the host, absolute. It must be granted by itself.
+    pub path: PathBuf,
+    /// In the jail, absolute.
+    pub at: PathBuf,
+    /// The flag that maps it.
     pub origin: Origin,
 }
 

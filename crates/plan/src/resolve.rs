@@ -47,9 +47,6 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     let mut view = View::new(host, on_host, home.clone());
     view.identity = identity(policy, host);
     view.workspace(policy, request)?;
-    view.card = request
-        .stays
-        .then(|| card::card(policy, &view.workspace.path));
     view.grants(policy, request)?;
     view.programs(policy, &command_places(policy, request, host), landlock)?;
     view.contained(policy, request)?;
@@ -63,6 +60,8 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.sockets();
 
     let ids = view.ids(degraded)?;
+    view.map(policy, request)?;
+    view.card = request.stays.then(|| card::card(policy, &view));
     let (uid, gid) = match ids {
         Ids::Range { .. } | Ids::Shared { .. } => (JAIL_ID, JAIL_ID),
         Ids::Caller { uid, gid } => (uid, gid),

@@ -1,6 +1,7 @@
 //! From grants to the acts that build the jail's tree, parents first, and the Landlock rules that enforce
 //! the same access again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -54,8 +55,10 @@ impl View<'_> {
         egress: Option<&Egress>,
     ) -> Result<(Vec<Act>, Vec<PathBuf>), ResolveError> {
         let mut acts = vec![];
+        let placed: BTreeSet<PathBuf> = self.binds.keys().map(|p| self.at(p)).collect();
         let mut made = Made {
             directories: BTreeSet::new(),
+            placed: &placed,
             view: self,
         };
         made.directory("/dev".as_ref(), &mut acts);
@@ -66,9 +69,8 @@ impl View<'_> {
         // A link cannot be a mount point, and a workspace may lie in `/var/tmp`.
         let var_tmp = Path::new("/var/tmp");
         let taken = |path: &PathBuf| path.starts_with(var_tmp);
-        if !self
-            .binds
-            .keys()
+        if !placed
+            .iter()
             .chain(self.links.keys())
             .chain(&self.own_tmpfs())
             .any(taken)
@@ -107,8 +109,7 @@ impl View<'_> {
             });
         }
         if let Some(identity) = self.identity {
-            let named =
-                |path: &Path| self.binds.contains_key(path) || self.links.contains_key(path);
+            let named = |path: &Path| placed.contains(path) || self.links.contains_key(path);
             let other_owner = self.host.id_mode == IdMode::Privileged;
             acts.extend(identity.files(other_owner, named));
         }
@@ -144,19 +145,23 @@ impl View<'_> {
         // Mounts in order of depth, so that no mount covers an earlier one beneath it.
         enum Mount<'a> {
             Tmpfs,
-            Bind(&'a Bound),
+            /// The path on the host.
+            Bind(&'a Path, &'a Bound),
         }
         let own = self.own_tmpfs();
-        let mut mounts: Vec<(&Path, Mount)> =
-            own.iter().map(|p| (p.as_path(), Mount::Tmpfs)).collect();
+        let mut mounts: Vec<(Cow<Path>, Mount)> = own
+            .iter()
+            .map(|p| (p.as_path().into(), Mount::Tmpfs))
+            .collect();
         mounts.extend(
             self.binds
                 .iter()
                 .filter(|(path, bound)| !self.covered(path, bound))
-                .map(|(path, bound)| (path.as_path(), Mount::Bind(bound))),
+                .map(|(path, bound)| (self.inside(path), Mount::Bind(path, bound))),
         );
         mounts.sort_by_key(|(path, _)| path.components().count());
-        for (path, mount) in mounts {
+        for (path, mount) in &mounts {
+            let path: &Path = path;
             match mount {
                 Mount::Tmpfs => {
                     made.directory(path, &mut acts);
@@ -176,21 +181,21 @@ impl View<'_> {
                         rule: self.executable.get(path).cloned(),
                     });
                 }
-                Mount::Bind(bound) => {
+                Mount::Bind(source, bound) => {
                     made.target(path, bound.node, &mut acts);
-                    let owner = self.owner(path, bound);
+                    let owner = self.owner(source, bound);
                     let without = match owner {
-                        Owner::Mapped { .. } => self.apart_in(path),
+                        Owner::Mapped { .. } => self.apart_in(source),
                         Owner::Host => vec![],
                     };
                     acts.push(Act::Bind {
-                        source: path.into(),
+                        source: source.to_path_buf(),
                         target: path.into(),
                         node: bound.node,
                         access: bound.access,
                         owner,
                         without,
-                        unnamed: self.unnamed(path),
+                        unnamed: self.unnamed(source),
                         rule: bound.by.clone(),
                     });
                 }
@@ -202,7 +207,9 @@ impl View<'_> {
                 .links
                 .keys()
                 .any(|above| above != link && within(link, above));
-            if !along && self.bind_above(link).is_none() {
+            // A mapped tree has no other name in the jail than its place.
+            let moved = self.mapped.moves(target);
+            if !along && !moved && self.bind_above(link).is_none() {
                 if let Some(parent) = link.parent() {
                     made.directory(parent, &mut acts);
                 }
@@ -213,9 +220,12 @@ impl View<'_> {
             }
         }
         let held = self.held().into_iter();
-        acts.extend(held.map(|(path, rule)| Act::Hold { path, rule }));
+        acts.extend(held.map(|(path, rule)| Act::Hold {
+            path: self.at(&path),
+            rule,
+        }));
         acts.extend(self.masks.iter().map(|(path, mask)| Act::Mask {
-            path: path.clone(),
+            path: self.at(path),
             node: mask.node,
             absent: IfAbsent::Refuse,
             rule: Some(mask.by.clone()),
@@ -224,13 +234,13 @@ impl View<'_> {
             acts.extend(self.trusted()?);
         }
         acts.extend(self.withheld.iter().map(|(path, withheld)| Act::Withhold {
-            path: path.clone(),
+            path: self.at(path),
             by: self.stand_in(path, withheld),
             later: withheld.later,
             rule: Some(withheld.by.clone()),
         }));
         acts.extend(self.sockets.iter().map(|path| Act::Mask {
-            path: path.clone(),
+            path: self.at(path),
             node: Node::File,
             absent: IfAbsent::Skip,
             rule: None,
@@ -282,7 +292,15 @@ impl View<'_> {
                 places.insert(real.clone(), PathBuf::from(by));
             }
         }
-        Ok(places.into_iter().map(|(path, by)| Act::Trust { path, by }))
+        let place = |(path, by): (PathBuf, PathBuf)| Act::Trust {
+            path: self.at(&path),
+            by,
+        };
+        Ok(places.into_iter().map(place))
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.inside(path).into_owned()
     }
 
     /// The owner of a mount's files. A mount inside a tree of the jail's user belongs to that user, too.
@@ -372,7 +390,7 @@ impl View<'_> {
             if !self.covered(path, bound) && !self.unnamed(path) {
                 rules.push(LandlockRule {
                     rule: bound.by.clone(),
-                    ..rule(path, bound.node, bound.access.into())
+                    ..rule(&self.inside(path), bound.node, bound.access.into())
                 });
             }
         }
@@ -383,6 +401,8 @@ impl View<'_> {
 /// Directories made so far, so that each is made once and none is made in a tree of the host.
 struct Made<'a> {
     directories: BTreeSet<PathBuf>,
+    /// The paths in the jail of all trees of the host.
+    placed: &'a BTreeSet<PathBuf>,
     view: &'a View<'a>,
 }
 
@@ -428,7 +448,8 @@ impl Made<'_> {
 
     /// Whether `path` exists through a bound tree: one that encloses it, with no tmpfs between.
     fn exists(&self, path: &Path) -> bool {
-        let Some((bind, _)) = path.parent().and_then(|p| self.view.bind_above(p)) else {
+        let mut above = path.ancestors().skip(1);
+        let Some(bind) = above.find_map(|above| self.placed.get(above)) else {
             return false;
         };
         !self

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::granted::granted;
 use super::host::{Fact, Host, Idmap};
 use super::identity::Identity;
+use super::mapped::Mapped;
 use super::paths::{self, HostPaths, NEVER_BELOW, NEVER_WRITABLE, TOO_WIDE, beneath, within};
 use super::refusal::ResolveError;
 use super::request::{Request, Way};
@@ -19,7 +20,7 @@ pub(super) struct View<'a> {
     pub(super) on_host: HostPaths<'a>,
     pub(super) home: PathBuf,
     pub(super) workspace: Workspace,
-    /// Granted paths with their access: the real path on the host, which is also the path in the jail.
+    /// Granted paths with their access, by the real path on the host. [`View::inside`] has the path in the jail.
     pub(super) binds: BTreeMap<PathBuf, Bound>,
     /// The jail's own tmpfs mounts that are executable.
     pub(super) executable: BTreeMap<PathBuf, Origin>,
@@ -43,6 +44,8 @@ pub(super) struct View<'a> {
     /// The paths of the jail's control groups.
     pub(super) groups: Vec<(PathBuf, GroupView)>,
     pub(super) identity: Option<&'a Identity>,
+    /// The trees that the jail has at other paths than the host.
+    pub(super) mapped: Mapped,
     /// The text of the card, in a jail that stays.
     pub(super) card: Option<String>,
 }
@@ -129,6 +132,7 @@ impl<'a> View<'a> {
             execution: "programs in executable grants".into(),
             groups: vec![],
             identity: None,
+            mapped: Mapped::default(),
             card: None,
         }
     }

@@ -42,14 +42,16 @@ pub struct Asked {
     pub stays: bool,
     /// The workspace; by default the current directory.
     pub workspace: Option<PathBuf>,
+    /// The path of the workspace in the jail; by default that of the host.
+    pub workspace_at: Option<PathBuf>,
     /// The mode of the workspace; by default the policy's.
     pub workspace_mode: Option<WorkspaceMode>,
     /// Files and directories to read.
-    pub read: Vec<PathBuf>,
+    pub read: Vec<AskedPath>,
     /// To read and write.
-    pub write: Vec<PathBuf>,
+    pub write: Vec<AskedPath>,
     /// To read and execute.
-    pub exec: Vec<PathBuf>,
+    pub exec: Vec<AskedPath>,
     /// Destinations to connect to.
     pub allow_net: Vec<Rule>,
     /// Variables, by name and value.
@@ -68,6 +70,24 @@ pub struct Asked {
     pub publish: Vec<Publish>,
     /// The addresses that they may be published on.
     pub publish_on: PublishOn,
+}
+
+/// A path of the host that a flag grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedPath {
+    /// On the host: absolute, or relative to the caller's working directory.
+    pub path: PathBuf,
+    /// In the jail, absolute; `None` for the path on the host.
+    pub at: Option<PathBuf>,
+}
+
+impl<P: Into<PathBuf>> From<P> for AskedPath {
+    fn from(path: P) -> AskedPath {
+        AskedPath {
+            path: path.into(),
+            at: None,
+        }
+    }
 }
 
 /// The declared run: the policy of all layers and flags, and the caller's request.
@@ -189,7 +209,7 @@ fn request(
     policy: &mut Policy,
     roots: &Roots,
 ) -> Request {
-    let words = flags.words();
+    let (words, mapped) = (flags.words(), flags.mapped());
     let raw = flags.apply(policy, roots);
     let passed = &policy.environment.pass;
     let caller_env = passed
@@ -200,6 +220,7 @@ fn request(
         command: asked.command.clone(),
         stays: asked.stays,
         workspace: asked.workspace.clone(),
+        mapped,
         raw,
         env: asked.env.clone(),
         caller_env,

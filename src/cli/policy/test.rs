@@ -335,6 +335,8 @@ fn performed(
 ) -> Result<String, Failure> {
     let creel = std::fs::read_link("/proc/self/exe")?;
     let mut policy: Policy = outcome.effective.policy.clone();
+    // Cases name paths of the host, and a tree has the same access at every place.
+    policy.filesystem.mapped.clear();
     // The relay enforces network grants, not the kernel, and no relay runs here.
     policy.network = Network::default();
     let path = creel.to_string_lossy().into_owned();

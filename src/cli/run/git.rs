@@ -78,11 +78,11 @@ fn worktrees(words: &[String], plan: &Plan) -> Option<String> {
 /// Advice for the files that the subcommands write and that are read-only or cannot be created.
 fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
     let covered = plan.acts().filter_map(|act| match act {
-        Act::Bind { target, access, .. } if !access.write => Some(target),
-        Act::Withhold { path, .. } => Some(path),
+        Act::Bind { source, access, .. } if !access.write => Some(source.clone()),
+        Act::Withhold { path, .. } => plan.jail.on_host(path),
         _ => None,
     });
-    let of_git = |path: &&PathBuf| {
+    let of_git = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
         let own = path.parent().is_some_and(|above| above.ends_with(".git"))
             || path.ends_with(".gitmodules");
@@ -115,7 +115,7 @@ fn held(used: &[&[&str]], workspace: &Path, plan: &Plan) -> Option<String> {
 fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     let granted = |path: &Path| {
         let mut acts = plan.acts();
-        acts.any(|act| matches!(act, Act::Bind { target, .. } if within(path, target)))
+        acts.any(|act| matches!(act, Act::Bind { source, .. } if within(path, source)))
     };
     // If a `.git` file leads nowhere, git's own message says so.
     let repository = repositories::found(workspace)?;
@@ -137,7 +137,7 @@ fn elsewhere(workspace: &Path, host: &Host, plan: &Plan) -> Option<String> {
     }
     // A jail can forge both ends of the link in trees where it may write.
     let writable = |path: &Path| {
-        let written = |act: &Act| matches!(act, Act::Bind { target, access, .. } if access.write && within(path, target));
+        let written = |act: &Act| matches!(act, Act::Bind { source, access, .. } if access.write && within(path, source));
         within(path, workspace) || plan.acts().any(written)
     };
     let vouched = back

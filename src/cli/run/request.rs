@@ -6,30 +6,35 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::args::RunArgs;
+use super::mapped;
 use crate::cli::failure::Failure;
 use crate::cli::network;
 use creel_plan::{Clocks, Terminal};
 use creel_policy::WorkspaceMode;
 use creel_session::Asked;
-use creel_session::declare::PublishOn;
+use creel_session::declare::{AskedPath, PublishOn};
 use creel_sys::{fd, pty};
 
 /// The requests of the flags, in addition to the policy.
 pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
     let flags = &args.flags;
-    let (workspace, workspace_mode) = match &flags.workspace {
+    let (workspace, workspace_at, workspace_mode) = match &flags.workspace {
         Some(text) => workspace(text)?,
-        None => (None, None),
+        None => (None, None, None),
     };
+    let [mut read, mut write] = mapped::volumes(&flags.volume)?;
+    read.splice(0..0, mapped::all("--read", &flags.read)?);
+    write.splice(0..0, mapped::all("--write", &flags.write)?);
     let env = flags.env.iter().map(variable).collect::<Result<_, _>>()?;
     Ok(Asked {
         command: args.command.clone(),
         stays: false,
         workspace: workspace.map(|named| without_parents(&named)),
+        workspace_at,
         workspace_mode,
-        read: flags.read.clone(),
-        write: flags.write.clone(),
-        exec: flags.exec.clone(),
+        read,
+        write,
+        exec: mapped::all("--exec", &flags.exec)?,
         allow_net: network::rules(&flags.allow_net)?,
         env,
         workdir: args.workdir.clone(),
@@ -62,8 +67,12 @@ fn without_parents(path: &Path) -> PathBuf {
     }
 }
 
-/// Parses `DIR`, `DIR:MODE` or `none`. A colon without a mode after it belongs to the name, if that exists.
-fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>), Failure> {
+/// The workspace, its path in the jail, and its mode.
+type Workspace = (Option<PathBuf>, Option<PathBuf>, Option<WorkspaceMode>);
+
+/// Parses `DIR`, `DIR:DST`, either with `:MODE`, or `none`. A colon without a mode or a path after it belongs to
+/// the name, if that exists.
+fn workspace(text: &OsString) -> Result<Workspace, Failure> {
     let bytes = text.as_bytes();
     if bytes.is_empty() {
         // Probably an unset variable in a script; the current directory must not be granted for it.
@@ -72,7 +81,7 @@ fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>)
         ));
     }
     if bytes == b"none" || bytes == b":none" {
-        return Ok((None, Some(WorkspaceMode::None)));
+        return Ok((None, None, Some(WorkspaceMode::None)));
     }
     if let Some(colon) = bytes.iter().rposition(|b| *b == b':') {
         let mode = String::from_utf8_lossy(&bytes[colon + 1..]);
@@ -86,16 +95,30 @@ fn workspace(text: &OsString) -> Result<(Option<PathBuf>, Option<WorkspaceMode>)
                 )));
             }
             let dir = OsStr::from_bytes(&bytes[..colon]);
-            return Ok(((!dir.is_empty()).then(|| dir.into()), Some(mode)));
+            return located(dir, Some(mode));
         }
-        if !Path::new(text).exists() {
+        if bytes.get(colon + 1) != Some(&b'/') && !Path::new(text).exists() {
             return Err(Failure::new(format!(
-                "--workspace {}: the mode is none, ro or rw",
+                "--workspace {}: the mode is none, ro or rw, and a path in the jail is absolute",
                 text.to_string_lossy()
             )));
         }
     }
-    Ok((Some(text.into()), None))
+    located(text, None)
+}
+
+/// Parses `DIR` or `DIR:DST`; without DIR it is the current directory.
+fn located(text: &OsStr, mode: Option<WorkspaceMode>) -> Result<Workspace, Failure> {
+    let AskedPath { path, at } = mapped::divided("--workspace", text)?;
+    let named = !path.as_os_str().is_empty();
+    match (&at, mode) {
+        (Some(at), Some(WorkspaceMode::None)) => Err(Failure::new(format!(
+            "--workspace {}: a fresh workspace has no place at {}; it is /workspace",
+            text.to_string_lossy(),
+            at.display()
+        ))),
+        _ => Ok((named.then_some(path), at, mode)),
+    }
 }
 
 /// Parses `K=V`, or `K` for the caller's value.

@@ -22,6 +22,7 @@ mod f04_workdir_roots;
 mod f06_tmp_files;
 mod flags;
 mod left;
+mod mapped;
 mod misc;
 mod narrowed_links;
 mod next_policy;

@@ -264,6 +264,37 @@ fn what_the_host_uncovers_is_covered_again(who: Who) {
     }
 }
 
+each!(a_mapped_workspace_is_covered_again_too);
+/// The watcher has the jail's names, and the verdict those of the host.
+fn a_mapped_workspace_is_covered_again_too(who: Who) {
+    need("git");
+    let (workspace, run, status) = workspace(who);
+    let mut jail = Jail::start(run.flags(["--workspace", ":/w"]));
+    for (act, name, attempt) in [
+        ("echo B >n && mv n .env", ".env", "read"),
+        ("git config a.b c", ".git/config", "write"),
+        ("rm -f .envrc", ".envrc", "make"),
+    ] {
+        outside(who, &workspace.path(), act);
+        let place = format!("/w/{name}");
+        jail.refused("covered", &place);
+        let answer = jail.ask(attempt, &place);
+        let refused = ["EACCES", "EROFS", "EPERM", "ENXIO", "EEXIST"];
+        assert!(refused.contains(&answer.as_str()), "{act}: {answer}");
+    }
+    assert!(outside(who, &workspace.path(), "echo F >n && mv n free"));
+    assert_eq!(jail.ask("read", "/w/free"), "OK");
+    assert_eq!(jail.end(), Some(0));
+    let verdict = verdict(&status);
+    let uncovered = verdict["uncovered"].as_array().expect("a list");
+    for name in [".env", ".git/config", ".envrc"] {
+        let path = workspace.path().join(name);
+        let mut all = uncovered.iter();
+        let of = all.find(|one| one["path"].as_str() == path.to_str());
+        assert_eq!(of.expect(name)["restored"], true, "{verdict:#}");
+    }
+}
+
 each!(a_jail_that_used_what_was_uncovered_is_ended);
 /// A file that the jail opened while it could stays open: the jail is ended. The file stays open for writing in the jail
 /// alone, so nobody else can be meant.

@@ -12,6 +12,7 @@ mod git;
 mod grants;
 mod input;
 mod limits;
+mod mapped;
 mod plan;
 mod signals;
 mod status;

@@ -209,3 +209,36 @@ fn no_race_leads_a_copy_out(who: Who) {
     assert!(!secret.join("planted").exists());
     assert!(!secret.join("f").is_dir());
 }
+
+each!(a_mapped_workspace_has_the_jails_names);
+fn a_mapped_workspace_has_the_jails_names(who: Who) {
+    let session = Session::named(who);
+    session.workspace.write("sub/a", "host");
+    session.create(&["--workspace", ":/workspace"]).ok();
+    for name in ["sub/a", "/workspace/sub/a"] {
+        assert_eq!(file(&session, "read", &[name]).ok().out, "host");
+    }
+    let own = session.workspace.path().join("sub/a");
+    file(&session, "read", &[own.to_str().expect("text")]).status(125);
+    write(&session, &["/workspace/b"], "jail").ok();
+    let there = std::fs::read_to_string(session.workspace.path().join("b"));
+    assert_eq!(there.expect("it is on the host"), "jail");
+    assert_eq!(session.sh("pwd").ok().out, "/workspace\n");
+    let sub = session.workspace.path().join("sub");
+    for dir in ["sub", "/workspace/sub", sub.to_str().expect("text")] {
+        let said = session.exec(&["--workdir", dir], &["pwd"]).ok();
+        assert_eq!(said.out, "/workspace/sub\n");
+    }
+    let card = session.sh("cat /run/creel/card.md").ok().out;
+    assert!(
+        card.contains("- workspace: /workspace (read and write)"),
+        "{card}"
+    );
+    let host = session.workspace.path();
+    assert!(!card.contains(host.to_str().expect("text")), "{card}");
+    let inspected = session.inspect();
+    let mounts = inspected["mounts"].as_array().expect("a list");
+    let workspace = mounts.iter().find(|mount| mount["target"] == "/workspace");
+    let source = workspace.expect("it is mounted")["source"].as_str();
+    assert_eq!(source, host.to_str());
+}

@@ -9,8 +9,8 @@ use std::fmt::Display;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::DeclareError;
-use super::{Asked, Place, publish};
-use creel_plan::request::{RawGrant, Way};
+use super::{Asked, AskedPath, Place, publish};
+use creel_plan::request::{MappedPath, RawGrant, Way};
 use creel_policy::containment::walls;
 use creel_policy::effective_access::{EffectiveAccess, reach};
 use creel_policy::layer::{Layer, Rank};
@@ -25,6 +25,8 @@ use creel_policy::{
 /// The flags of a request, with absolute paths.
 pub(super) struct Flags<'a> {
     asked: &'a Asked,
+    /// The workspace and its path in the jail, if that is not the path on the host.
+    workspace: Option<(PathBuf, &'a Path)>,
     paths: Vec<Named<'a>>,
 }
 
@@ -33,6 +35,8 @@ struct Named<'a> {
     flag: &'static str,
     way: Way,
     written: &'a Path,
+    /// In the jail, if that is not the path on the host.
+    at: Option<&'a Path>,
     /// Absolute; `..` stays in it.
     path: PathBuf,
     /// The trees that the layers grant around it.
@@ -48,17 +52,27 @@ impl<'a> Flags<'a> {
             ("--write", Way::Write, &asked.write),
             ("--exec", Way::Exec, &asked.exec),
         ] {
-            for written in list {
+            for AskedPath { path: written, at } in list {
                 paths.push(Named {
                     flag,
                     way,
                     written,
+                    at: at.as_deref(),
                     path: place.absolute(written)?,
                     within: vec![],
                 });
             }
         }
-        Ok(Flags { asked, paths })
+        let own = asked.workspace.as_deref().unwrap_or(".".as_ref());
+        let workspace = match &asked.workspace_at {
+            Some(at) => Some((place.absolute(own)?, at.as_path())),
+            None => None,
+        };
+        Ok(Flags {
+            asked,
+            workspace,
+            paths,
+        })
     }
 
     /// Whether a flag grants a path.
@@ -125,7 +139,13 @@ impl<'a> Flags<'a> {
         let mut words = vec![];
         let mut add = |flag: &str, value: &dyn Display| words.push(format!("{flag} {value}"));
         for named in &self.paths {
-            add(named.flag, &named.path.display());
+            match named.at {
+                Some(at) => add(named.flag, &Mapped(&named.path, at)),
+                None => add(named.flag, &named.path.display()),
+            }
+        }
+        if let Some((path, at)) = &self.workspace {
+            add("--workspace", &Mapped(path, at));
         }
         if let Some(mode) = asked.workspace_mode {
             add("--workspace", &format_args!(":{}", mode.name()));
@@ -143,6 +163,20 @@ impl<'a> Flags<'a> {
             add("--allow-degraded", &layer.name());
         }
         words
+    }
+
+    /// The trees that the flags put at other paths than the host's.
+    pub fn mapped(&self) -> Vec<MappedPath> {
+        let named = self.paths.iter();
+        let named = named.filter_map(|named| Some((&named.path, named.at?, named.flag)));
+        let own = self.workspace.iter();
+        let own = own.map(|(path, at)| (path, *at, "--workspace"));
+        let mapped = |(path, at, flag): (&PathBuf, &Path, _)| MappedPath {
+            path: path.clone(),
+            at: at.components().collect(),
+            origin: Origin::flag(flag),
+        };
+        named.chain(own).map(mapped).collect()
     }
 
     /// Adds the flags to the policy. Returns the paths that no line of it can name, since they are not UTF-8.
@@ -183,6 +217,15 @@ impl<'a> Flags<'a> {
         policy.limits.replace(&self.asked.limits);
         policy.allow_degraded.extend(&self.asked.allow_degraded);
         raw
+    }
+}
+
+/// A path of the host and its path in the jail, as a flag has them.
+struct Mapped<'a>(&'a Path, &'a Path);
+
+impl Display for Mapped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.0.display(), self.1.display())
     }
 }
 

@@ -37,7 +37,10 @@ pub fn check(plan: &Plan) -> Result<(), ExecuteError> {
             continue;
         };
         let masked = plan.acts().any(|act| match act {
-            Act::Mask { path, .. } => real.starts_with(path),
+            Act::Mask { path, .. } => {
+                let hidden = plan.jail.on_host(path);
+                hidden.is_some_and(|hidden| real.starts_with(hidden))
+            }
             _ => false,
         });
         if !masked && in_reach(&real, plan, |_| true) {
