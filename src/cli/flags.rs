@@ -51,6 +51,10 @@ pub struct FlagArgs {
     #[arg(long, value_name = "N", value_parser = Count::parse)]
     pub pids: Option<Count>,
 
+    /// Limit for the open descriptors of each process
+    #[arg(long, value_name = "N", value_parser = Count::parse)]
+    pub open_files: Option<Count>,
+
     /// Limit for wall time, e.g. 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = Span::parse_limit)]
     pub timeout: Option<Span>,
@@ -79,6 +83,7 @@ impl FlagArgs {
             memory: of("--memory", self.memory),
             cpus: of("--cpus", self.cpus),
             pids: of("--pids", self.pids),
+            open_files: of("--open-files", self.open_files),
             timeout: of("--timeout", self.timeout),
             cpu_time: of("--cpu-time", self.cpu_time),
             disk: of("--disk", self.disk),

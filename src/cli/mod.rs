@@ -25,7 +25,7 @@ use creel_session::exit;
 use creel_sys::startup;
 use run::args::{self, RunArgs};
 use session::exec::ExecArgs;
-use session::{copy, create, ends, exec, files, hook, look, net, shell};
+use session::{copy, create, docker, ends, exec, files, hook, look, net, shell, ssh};
 
 /// A sandbox for AI agents, straight from the Linux kernel
 #[derive(Parser)]
@@ -85,13 +85,19 @@ pub fn main() -> u8 {
     startup::prepare();
     hint::end_on_panic();
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
-    match entry_point(&arguments) {
-        Some("creel-sh") => {
-            let done = shell::called(arguments.get(1..).unwrap_or_default());
-            return done.unwrap_or_else(|failure| failure.report());
+    let own = arguments.get(1..).unwrap_or_default();
+    let called = match entry_point(&arguments) {
+        Some("creel-sh") => Some(shell::called(own)),
+        Some("creel-ssh") => Some(ssh::called(own)),
+        Some("creel-docker") => Some(docker::called(own)),
+        Some("creel-mcp") => {
+            arguments = as_server(arguments);
+            None
         }
-        Some("creel-mcp") => arguments = as_server(arguments),
-        _ => {}
+        _ => None,
+    };
+    if let Some(done) = called {
+        return done.unwrap_or_else(|failure| failure.report());
     }
     let done = match verb(&arguments) {
         Ok(Verb::Run(args)) => run::run(&args),
@@ -124,7 +130,8 @@ pub fn main() -> u8 {
     done.unwrap_or_else(|failure| failure.report())
 }
 
-/// The name under which creel was called, for programs that take one word: `creel-sh`, `creel-mcp`.
+/// The name under which creel was called, for programs that take one word: `creel-sh`, `creel-ssh`,
+/// `creel-docker`, `creel-mcp`.
 fn entry_point(arguments: &[OsString]) -> Option<&str> {
     std::path::Path::new(arguments.first()?)
         .file_name()?

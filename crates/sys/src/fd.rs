@@ -250,13 +250,18 @@ pub fn close_all_but(kept: &[i32]) -> Result<()> {
 
 /// Connects descriptors 0, 1 and 2 to /dev/null, for a process that outlives its caller.
 pub fn no_streams() -> Result<()> {
-    let null = rx::openat(
-        CWD,
-        c"/dev/null",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let null = null()?;
     (0..3).try_for_each(|number| dup_to(null.as_fd(), number))
+}
+
+/// Connects stdin to /dev/null, for a command that is to read nothing.
+pub fn no_stdin() -> Result<()> {
+    dup_to(null()?.as_fd(), 0)
+}
+
+fn null() -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rx::openat(CWD, c"/dev/null", flags, Mode::empty())
 }
 
 /// Copies a descriptor that the caller passed by number (`--status-fd`).

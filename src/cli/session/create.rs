@@ -375,6 +375,11 @@ fn digest(args: &CreateArgs, declared: &Declared) -> String {
     creel_policy::digest(text.as_bytes())
 }
 
+/// The policy and the request of a session that is not made yet.
+pub fn declare(args: &CreateArgs) -> Result<Declared, Failure> {
+    declared(&as_run(args), &host::random_id(), true)
+}
+
 /// The flags as those of `creel run`.
 fn as_run(args: &CreateArgs) -> RunArgs {
     RunArgs {

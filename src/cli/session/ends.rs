@@ -123,7 +123,7 @@ fn end_now(store: &Store, name: &str) -> Result<(), Failure> {
 }
 
 /// Waits until the keeper has gone: the files of the end are written then.
-fn until_over(store: &Store, name: &str) {
+pub fn until_over(store: &Store, name: &str) {
     for _ in 0..10_000 {
         if store.life(name).ok().flatten() != Some(Life::Alive) {
             return;

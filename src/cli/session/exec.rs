@@ -175,10 +175,12 @@ pub fn detached(client: &Client, ask: ExecAsk) -> Result<Done, Failure> {
         Tell::Job { number } => Ok(Done::Job(number)),
         Tell::Verdict {
             exit_status,
+            exited,
             lines,
             verdict,
         } => Ok(Done::Ended(Outcome {
             exit_status,
+            exited,
             lines,
             verdict,
         })),
@@ -248,7 +250,7 @@ pub fn offered() -> std::collections::BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 /// The lines of a file with variables, without comments and empty ones.
-fn lines_of(file: &PathBuf) -> Result<Vec<(usize, OsString)>, Failure> {
+pub fn lines_of(file: &PathBuf) -> Result<Vec<(usize, OsString)>, Failure> {
     use std::os::unix::ffi::OsStringExt as _;
     let text = std::fs::read(file).map_err(|error| {
         Failure::new(format!("--env-file {}: {error}", file.display()))

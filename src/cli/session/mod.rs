@@ -2,6 +2,8 @@
 
 pub mod copy;
 pub mod create;
+pub mod docker;
+mod door;
 pub mod ends;
 pub mod exec;
 pub mod files;
@@ -9,6 +11,7 @@ pub mod hook;
 pub mod look;
 pub mod net;
 pub mod shell;
+pub mod ssh;
 
 use super::failure::Failure;
 use creel_egress::reason::Reason;

@@ -8,11 +8,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args as _, FromArgMatches as _};
 use rustix::fs::OFlags;
 
-use super::create::{self, CreateArgs};
-use super::{client, exec, failure, store};
+use super::create::CreateArgs;
+use super::{client, door, exec, failure, store};
 use crate::cli::failure::Failure;
 use crate::cli::hint::say;
 use creel_session::keep::files::Files;
@@ -20,9 +19,6 @@ use creel_session::keep::store::Directory;
 use creel_session::keep::wire::ExecAsk;
 use creel_sys::{fd, pty};
 
-/// The variables that name a session's key and the flags of `creel create`.
-const KEY: &str = "CREEL_SESSION";
-const FLAGS: &str = "CREEL_FLAGS";
 const IDLE: &str = "1h";
 
 /// Remembers where the script ended. The script comes as an argument, so that it needs no quoting.
@@ -66,18 +62,18 @@ pub fn called(arguments: &[OsString]) -> Result<u8, Failure> {
 pub fn run(args: &ShellArgs) -> Result<u8, Failure> {
     let here = std::env::current_dir()?;
     let workspace = workspace(&here);
-    let key = args.session.clone().or_else(|| std::env::var(KEY).ok());
+    let key = args
+        .session
+        .clone()
+        .or_else(|| std::env::var(door::KEY).ok());
     let key = key.unwrap_or_else(|| "shell".into());
     let text = [key.as_bytes(), b"\0", workspace.as_os_str().as_bytes()].concat();
     let digest = creel_policy::digest(&text);
     let name = format!("sh-{}", digest.get(..24).unwrap_or(&digest));
-    create::make(&flags(&name, &workspace)?)?;
+    let first = door::open(&flags(&name, &workspace)?)?;
     let store = store()?;
     let place = Kept(store.of(&name).map_err(|e| failure(&e))?);
-    let shell = ["/bin/bash", "/bin/sh"]
-        .into_iter()
-        .find(|shell| Path::new(shell).exists());
-    let shell = shell.unwrap_or("/bin/sh");
+    let shell = door::shell();
     let left = format!("/tmp/.creel-cwd-{}", std::process::id());
     let mut words: Vec<&OsStr> = vec![shell.as_ref()];
     let wrapped;
@@ -96,7 +92,7 @@ pub fn run(args: &ShellArgs) -> Result<u8, Failure> {
         offered: exec::offered(),
         ..ExecAsk::default()
     };
-    let outcome = exec::attached(client(&store, &name)?, ask)?;
+    let outcome = exec::attached(first, ask)?;
     outcome.lines.iter().for_each(|line| say(line));
     if let Some(script) = &args.command
         && let Ok(client) = client(&store, &name)
@@ -119,32 +115,17 @@ fn workspace(here: &Path) -> PathBuf {
 }
 
 fn flags(name: &str, workspace: &Path) -> Result<CreateArgs, Failure> {
-    let mut words: Vec<OsString> = [
-        "creel create",
-        "--replace",
-        "--quiet",
-        "--idle-timeout",
-        IDLE,
-    ]
-    .map(OsString::from)
-    .to_vec();
+    let mut words: Vec<OsString> = ["--replace", "--quiet", "--idle-timeout", IDLE]
+        .map(OsString::from)
+        .to_vec();
     words.extend([
         "--name".into(),
         name.into(),
         "--workspace".into(),
         workspace.into(),
     ]);
-    let more = std::env::var(FLAGS).unwrap_or_default();
-    words.extend(more.split_whitespace().map(OsString::from));
-    let command = CreateArgs::augment_args(clap::Command::new("creel create"));
-    // A flag that is given twice: the later one holds.
-    let parsed = command.args_override_self(true).try_get_matches_from(words);
-    let parsed = parsed.and_then(|matches| CreateArgs::from_arg_matches(&matches));
-    parsed.map_err(|error| {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        Failure::new(format!("{FLAGS}: {}", first.trim_start_matches("error: ")))
-    })
+    words.extend(door::flags());
+    door::create_args(words)
 }
 
 /// The directory in which the last script has ended, beside the one from which it was called: a caller that changes

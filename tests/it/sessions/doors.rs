@@ -10,28 +10,34 @@ use crate::support::{Who, binary, has_cgroups};
 
 /// `creel-sh` for the workspace of a session that is not made by name.
 fn shell(session: &Session, key: &str, more: &[&str]) -> Command {
-    let link = session.workspace.outside().join("creel-sh");
+    let mut command = called(session, "creel-sh");
+    command.env("CREEL_SESSION", key).args(more);
+    command
+}
+
+/// A link to creel of this name, called in the session's workspace by its user.
+pub(super) fn called(session: &Session, name: &str) -> Command {
+    let link = session.workspace.outside().join(name);
     if !link.exists() {
         symlink(binary(), &link).expect("a link");
     }
-    let mut command = session.creel("x");
-    let mut other = Command::new(link);
-    for (name, value) in command.get_envs() {
-        other.env(name, value.unwrap_or_default());
+    let mut command = Command::new(link);
+    for (name, value) in session.creel("x").get_envs() {
+        command.env(name, value.unwrap_or_default());
     }
-    other.env("CREEL_SESSION", key).env("PATH", "/usr/bin:/bin");
+    command.env("PATH", "/usr/bin:/bin");
     if !has_cgroups(session.who) {
-        other.env("CREEL_FLAGS", "--allow-degraded cgroup");
+        command.env("CREEL_FLAGS", "--allow-degraded cgroup");
     }
-    let directory = session.workspace.path();
-    other.args(more).current_dir(directory).stdin(Stdio::null());
-    command.current_dir("/");
+    command
+        .current_dir(session.workspace.path())
+        .stdin(Stdio::null());
     let (uid, gid, home) = session.who.account();
     if crate::support::is_root() && session.who == Who::User {
         use std::os::unix::process::CommandExt as _;
-        other.env("HOME", home).uid(uid).gid(gid);
+        command.env("HOME", home).uid(uid).gid(gid);
     }
-    other
+    command
 }
 
 /// Removes the sessions of these workspaces on drop.
@@ -164,7 +170,7 @@ fn a_hook_leads_commands_into_a_session(who: Who) {
     let answer = of(child.wait_with_output().expect("creel ends")).ok();
     let answer: serde_json::Value = serde_json::from_str(&answer.out).expect("JSON");
     let rewritten = &answer["hookSpecificOutput"]["updatedInput"]["command"];
-    let mut command = shell(&session, "unused", &[]);
+    let command = shell(&session, "unused", &[]);
     let mut run = Command::new("/bin/sh");
     run.arg("-c")
         .arg(rewritten.as_str().expect("a command"))
@@ -172,7 +178,6 @@ fn a_hook_leads_commands_into_a_session(who: Who) {
     for (name, value) in command.get_envs() {
         run.env(name, value.unwrap_or_default());
     }
-    command.stdin(Stdio::null());
     let (uid, gid, _) = who.account();
     if crate::support::is_root() && who == Who::User {
         use std::os::unix::process::CommandExt as _;

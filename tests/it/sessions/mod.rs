@@ -1,11 +1,13 @@
 //! Sessions: jails that stay, and commands in them.
 
 mod commands;
+mod docker;
 mod doors;
 mod files;
 mod isolation;
 mod lives;
 mod net;
+mod ssh;
 mod terminal;
 
 use std::ffi::OsStr;
@@ -156,6 +158,21 @@ impl Said {
 
 fn said(mut command: Command) -> Said {
     of(command.output().expect("creel starts"))
+}
+
+/// The same with this text on stdin.
+fn said_to(mut command: Command, text: &[u8]) -> Said {
+    use std::io::Write as _;
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("creel starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    // It may end without reading all.
+    let _ = pipe.write_all(text);
+    drop(pipe);
+    of(child.wait_with_output().expect("creel ends"))
 }
 
 fn of(output: Output) -> Said {

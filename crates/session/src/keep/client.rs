@@ -29,6 +29,8 @@ const NEVER: u64 = 183 * 24 * 3600 * 1000;
 pub struct Outcome {
     /// The exit status of `creel exec`.
     pub exit_status: u8,
+    /// Whether this is the command's own status: it exited, and no signal, limit or fault ended it.
+    pub exited: bool,
     /// Lines for people.
     pub lines: Vec<String>,
     /// The verdict, if it was wanted, as a line of JSON.
@@ -287,11 +289,13 @@ impl Remote {
             match tell {
                 Tell::Verdict {
                     exit_status,
+                    exited,
                     lines,
                     verdict,
                 } => {
                     return Some(Outcome {
                         exit_status,
+                        exited,
                         lines,
                         verdict,
                     });
@@ -299,6 +303,7 @@ impl Remote {
                 Tell::Refused { text, status, .. } => {
                     return Some(Outcome {
                         exit_status: status,
+                        exited: false,
                         lines: vec![text],
                         verdict: None,
                     });

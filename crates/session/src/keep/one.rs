@@ -215,6 +215,7 @@ impl<'k> One<'k> {
         let verdict = self.judge(full);
         client.tell(&Tell::Verdict {
             exit_status: verdict.exit_status,
+            exited: verdict.kind == Kind::Exited,
             lines: self.lines(&verdict),
             verdict: full.then(|| verdict.to_json()),
         });
@@ -288,6 +289,7 @@ impl<'k> One<'k> {
         let verdict = self.judge(false);
         client.tell(&Tell::Verdict {
             exit_status: verdict.exit_status,
+            exited: verdict.kind == Kind::Exited,
             lines: self.lines(&verdict),
             verdict: None,
         });

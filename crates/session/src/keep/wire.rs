@@ -221,6 +221,9 @@ pub enum Tell {
     Verdict {
         /// The exit status of `creel exec`.
         exit_status: u8,
+        /// Whether this is the command's own status: it exited, and no signal, limit or fault ended it.
+        #[serde(default = "unsaid")]
+        exited: bool,
         /// Lines for people, as `creel run` prints them.
         lines: Vec<String>,
         /// The verdict, if it was wanted.
@@ -263,6 +266,11 @@ pub enum Tell {
     /// An answer of a younger creel.
     #[serde(other)]
     Unknown,
+}
+
+/// A keeper older than the field says nothing of it; nearly every command exits.
+fn unsaid() -> bool {
+    true
 }
 
 /// Sends a message, with descriptors if any.
