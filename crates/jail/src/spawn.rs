@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::branch;
 use super::cgroup::Group;
 use super::error::JailError;
+use super::fault_point::{self, Point};
 use super::janitor::{Janitor, Leaving, Told};
 use super::netns::{self, Ahead};
 use super::prepare::Ready;
@@ -73,6 +74,7 @@ impl Ready {
             show(&made, &mut self.build, copies)?;
             group = Some(made);
         }
+        fault_point::reach(Point::GroupMade);
         let networked = |step: &Step<Build>| matches!(step.work, Build::Loopback);
         let room = self
             .build
@@ -130,8 +132,11 @@ impl Ready {
             reaped: false,
         };
         // From here on an error drops `live`, which kills the jail and cleans up.
+        fault_point::reach(Point::FirstCloned);
         live.hand_over()?;
+        fault_point::reach(Point::JanitorHolds);
         live.map_ids(self.ids, self.first_id)?;
+        fault_point::reach(Point::IdsMapped);
         let given = match (&self.relay, &self.sockets) {
             // While the jail builds its tree.
             (Some(relay), Some(sockets)) => netns::give(relay, sockets),
@@ -150,6 +155,7 @@ impl Ready {
             live.say(HELD)?;
         }
         drop((self.idmaps, self.network));
+        fault_point::reach(Point::JailSpawned);
         Ok(live)
     }
 }

@@ -20,6 +20,7 @@ use crate::cli::network;
 use crate::cli::policies::PolicyArgs;
 use crate::cli::run::args::RunArgs;
 use crate::cli::run::{declared, lines};
+use creel_jail::fault_point::{self, Point};
 use creel_plan::request::Publish;
 use creel_policy::Span;
 use creel_session::declare::only_loopback;
@@ -194,10 +195,14 @@ pub fn make(args: &CreateArgs) -> Result<String, Failure> {
         }
         Side::Parent { pid, .. } => {
             drop(tell);
+            fault_point::reach(Point::MakerWaits);
             let mut text = String::new();
             let read = std::fs::File::from(told).read_to_string(&mut text);
             match read.ok().and_then(|_| serde_json::from_str(&text).ok()) {
-                Some(Birth::Ready) => Ok(name),
+                Some(Birth::Ready) => {
+                    fault_point::reach(Point::MakerHeard);
+                    Ok(name)
+                }
                 Some(Birth::Failed { text, status }) => {
                     let _ = process::reap(pid);
                     Err(Failure::new(text).with_status(status))
@@ -237,6 +242,7 @@ fn keeper(args: &CreateArgs, name: &str, store: &Store, tell: OwnedFd) -> u8 {
     // for as long as the session.
     let _ = process::own_session();
     let _ = fd::close_all_but(&[tell.as_raw_fd()]);
+    fault_point::reach(Point::KeeperBorn);
     let mut tell = Some(std::fs::File::from(tell));
     let mut say = |birth: &Birth| {
         let text = serde_json::to_vec(birth).unwrap_or_default();
@@ -270,17 +276,18 @@ fn born(
         say(&Birth::Ready);
         return Ok(());
     };
+    fault_point::reach(Point::KeeperClaimed);
     let made = declared
         .plan()
         .and_then(|planned| planned.settle(&declared));
     let prepared = match made {
         Ok(prepared) => prepared,
         Err(error) => {
-            drop(claim);
-            let _ = store.remove(name);
+            claim.discard();
             return Err(error.into());
         }
     };
+    fault_point::reach(Point::KeeperPlanned);
     let record = Record {
         name: name.into(),
         id,

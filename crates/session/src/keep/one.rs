@@ -20,6 +20,7 @@ use crate::{Cause, Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_jail::Stdio;
 use creel_jail::branch::{Branch, OwnLimits};
 use creel_jail::cgroup::Counters;
+use creel_jail::fault_point::{self, Point};
 use creel_jail::protocol::{DISKS, Request, Stumble};
 use creel_plan::{Act, CommandPlan, Terminal};
 use creel_sys::handed::{self, Parts};
@@ -81,6 +82,7 @@ impl<'k> One<'k> {
         fds: Fds,
     ) -> Result<(One<'k>, Option<Log>), SessionError> {
         let started = Instant::now();
+        fault_point::reach(Point::ExecTaken);
         keeper.within_limits(ask)?;
         let plan = keeper.plan_of(ask)?;
         let command = shown(&ask.command);
@@ -92,6 +94,7 @@ impl<'k> One<'k> {
             lines: vec![],
             verdict: None,
         })?;
+        fault_point::reach(Point::ExecAdmitted);
         let group = |e: creel_jail::cgroup::CgroupError| match e.source.kind() {
             std::io::ErrorKind::Unsupported => SessionError::NoOwnLimits,
             _ => SessionError::Group {
@@ -116,6 +119,7 @@ impl<'k> One<'k> {
             .map(Branch::open)
             .transpose()
             .map_err(group)?;
+        fault_point::reach(Point::ExecGrouped);
         let (streams, log) = match ask.detach {
             true => {
                 let (streams, log) = log(keeper, place.number)?;
@@ -134,7 +138,9 @@ impl<'k> One<'k> {
             command: place.number,
             grouped: branch.is_some(),
         };
+        fault_point::reach(Point::ExecLaidOut);
         keeper.jail.live.request(request, &all).map_err(first)?;
+        fault_point::reach(Point::ExecRequested);
         keeper.events.record(&Event::Exec {
             number: place.number,
             command: &command,
@@ -170,6 +176,7 @@ impl<'k> One<'k> {
             grace: self.plan.watch.grace,
             drains_early: true,
         });
+        fault_point::reach(Point::ExecTold);
         let mut here = true;
         let timeout = Moment::now() + Duration::from_millis(self.plan.watch.timeout);
         while self.end.is_none() && !self.keeper.over.get() {
@@ -191,8 +198,10 @@ impl<'k> One<'k> {
             }
         }
         self.hear(Some(client));
+        fault_point::reach(Point::ExecEnded);
         // Its descendants end with it: nothing else writes to its streams.
         self.sweep();
+        fault_point::reach(Point::ExecSwept);
         let mut told = false;
         while here && !self.drained {
             tokio::select! {
@@ -213,6 +222,7 @@ impl<'k> One<'k> {
             }
         }
         let verdict = self.judge(full);
+        fault_point::reach(Point::ExecJudged);
         client.tell(&Tell::Verdict {
             exit_status: verdict.exit_status,
             lines: self.lines(&verdict),
@@ -497,6 +507,7 @@ impl<'k> One<'k> {
             job.verdict = serde_json::from_str(&verdict.to_json()).ok();
         }
         drop(self.branch);
+        fault_point::reach(Point::ExecLeft);
         drop(self.place);
     }
 }
