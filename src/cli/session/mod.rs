@@ -9,6 +9,8 @@ pub mod hook;
 pub mod look;
 pub mod net;
 pub mod shell;
+mod stream;
+mod tar;
 
 use super::failure::Failure;
 use creel_egress::reason::Reason;
