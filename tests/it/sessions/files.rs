@@ -417,3 +417,22 @@ fn a_copy_of_a_special_file_is_refused(who: Who) {
     let (output, _) = cp_bytes(&session, [&format!("{}:file", session.name), "copy"], b"");
     assert!(output.status.success(), "{output:?}");
 }
+
+each!(a_name_that_is_no_text_is_told_apart);
+fn a_name_that_is_no_text_is_told_apart(who: Who) {
+    let session = Session::new(who);
+    session
+        .sh("mkdir /tmp/d; cd /tmp/d; : > \"$(printf 'a\\377')\"; : > \"$(printf 'a\\376')\"")
+        .ok();
+    let listed = file(&session, "list", &["/tmp/d"]).ok();
+    assert!(
+        listed.out.contains("a\\xff\n") && listed.out.contains("a\\xfe\n"),
+        "{listed:?}"
+    );
+    let listed = file(&session, "list", &["--json", "/tmp/d"]).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).expect("JSON");
+    assert_eq!(
+        listed["entries"][0]["name_bytes"],
+        serde_json::json!([97, 254])
+    );
+}
