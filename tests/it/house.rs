@@ -444,7 +444,6 @@ fn a_release_has_no_fault_points() {
     let release = manifest["profile"]["release"].as_table().expect("a table");
     assert!(!release.contains_key("debug-assertions"));
     let stops: Vec<String> = ours()
-        .into_iter()
         .filter(|file| file.text.contains("CREEL_STOP_AT") && !file.name.starts_with("tests/"))
         .map(|file| file.name)
         .collect();

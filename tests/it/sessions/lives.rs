@@ -435,3 +435,44 @@ fn a_shared_runtime_directory_is_not_used() {
     said(command).ok();
     assert!(private.join("creel/sessions").exists());
 }
+
+// Killing needs the first process, which a pause stops: the session runs for that, and is paused again.
+each!(a_command_ends_in_a_paused_session);
+fn a_command_ends_in_a_paused_session(who: Who) {
+    let session = Session::new(who);
+    let count = session.workspace.path().join("count");
+    let script = "i=0; while :; do i=$((i+1)); echo $i > count; done";
+    session.exec(&["--detach"], &["sh", "-c", script]).ok();
+    let mut command = session.command(
+        &["--timeout", "2s"],
+        &["sh", "-c", "touch ready; sleep 9000"],
+    );
+    let mut timed = command.spawn().expect("creel starts");
+    let mut left = session
+        .command(&[], &["sh", "-c", "touch left; sleep 9001"])
+        .spawn()
+        .expect("creel starts");
+    let path = session.workspace.path();
+    wait::until("all run", || {
+        ["count", "ready", "left"]
+            .iter()
+            .all(|name| path.join(name).exists())
+    });
+    session.verb("pause", &[]).ok();
+    // The client that goes away ends its command, and so does the time limit.
+    left.kill().expect("killed");
+    left.wait().expect("waited");
+    assert_eq!(wait::end(&mut timed).code(), Some(124));
+    wait::until("one runs", || {
+        let all = session.inspect();
+        let all = all["commands"].as_array().expect("a list").clone();
+        all.iter().filter(|one| one["state"] == "running").count() == 1
+    });
+    assert_eq!(session.state(), "paused");
+    let read = || std::fs::read_to_string(&count).unwrap_or_default();
+    wait::for_a_tick();
+    assert!(wait::still(std::time::Duration::from_millis(200), read));
+    session.verb("resume", &[]).ok();
+    let before = read();
+    wait::until("it goes on", || read() != before);
+}

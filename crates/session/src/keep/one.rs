@@ -51,6 +51,8 @@ struct One<'k> {
     answer_by: Option<Moment>,
     helped: bool,
     is_started: bool,
+    /// It is being killed, and the session runs for that even if it is paused.
+    woke: bool,
     not_executed: Option<(Errno, Stumble)>,
     end: Option<CommandEnd>,
     /// The client has delivered all output.
@@ -160,6 +162,7 @@ impl<'k> One<'k> {
             answer_by: Some(Moment::now() + START),
             helped: false,
             is_started: false,
+            woke: false,
             not_executed: None,
             end: None,
             drained: false,
@@ -201,6 +204,7 @@ impl<'k> One<'k> {
         fault_point::reach(Point::ExecEnded);
         // Its descendants end with it: nothing else writes to its streams.
         self.sweep();
+        self.rest();
         fault_point::reach(Point::ExecSwept);
         let mut told = false;
         while here && !self.drained {
@@ -267,6 +271,7 @@ impl<'k> One<'k> {
         }
         self.hear(None);
         self.sweep();
+        self.rest();
         budget.jail_ended();
         if copy.is_some() {
             loss = finished(&mut copy).await.loss();
@@ -369,6 +374,10 @@ impl<'k> One<'k> {
     }
 
     fn end_politely(&mut self, cause: Cause) {
+        if self.keeper.paused.get() {
+            // It cannot act on SIGTERM.
+            return self.kill(cause);
+        }
         self.cause = self.cause.or(Some(cause));
         self.signal(signal::TERM);
         self.signal(signal::CONT);
@@ -377,6 +386,9 @@ impl<'k> One<'k> {
 
     fn kill(&mut self, cause: Cause) {
         self.cause = self.cause.or(Some(cause));
+        if !std::mem::replace(&mut self.woke, true) {
+            self.keeper.wake();
+        }
         self.signal(signal::KILL);
         self.sweep();
         // One kill is enough, and the deadline must not fire again at once.
@@ -388,6 +400,11 @@ impl<'k> One<'k> {
     /// is killed; if that does not help, the session is ended, since its first process holds requests that would run
     /// later, without an owner.
     fn free_first(&mut self) {
+        if self.keeper.paused.get() && !self.woke {
+            // It cannot answer, and need not.
+            self.answer_by = Some(Moment::now() + START);
+            return;
+        }
         let could_help = self.keeper.jail.live.kill_strays();
         if self.helped || !could_help {
             self.keeper.end("its first process did not answer", None);
@@ -402,6 +419,13 @@ impl<'k> One<'k> {
     fn sweep(&self) {
         if let Some(branch) = &self.branch {
             branch.kill();
+        }
+    }
+
+    /// It has ended: a paused session need not run for it any more.
+    fn rest(&mut self) {
+        if std::mem::take(&mut self.woke) {
+            self.keeper.rest();
         }
     }
 
@@ -494,9 +518,10 @@ impl<'k> One<'k> {
         verdict
     }
 
-    fn leave(self, verdict: &Verdict) {
+    fn leave(mut self, verdict: &Verdict) {
         let exit_status = verdict.exit_status;
         let number = self.place.number;
+        self.rest();
         self.keeper.events.record(&Event::End {
             number,
             exit_status,
