@@ -392,7 +392,11 @@ fn the_mode_decides_which_keys_get_a_jail(who: Who) {
     let mut command = session.creel("create");
     command.args(["--mode", "non-main"]);
     said(command).status(125);
-    create("agent:a:main", &[], &["--mode", "nonmain"]).status(125);
+    let wrong = create("agent:a:main", &[], &["--mode", "nonmain"]).status(125);
+    assert!(
+        wrong.err.contains("[possible values: off, non-main, all]"),
+        "{wrong:?}"
+    );
 }
 
 // A runtime directory that others may write to, such as /tmp, is not creel's place: a user's sessions must not be found
