@@ -164,7 +164,9 @@ impl Walk {
     }
 
     fn strike_at(&self, stopped: u32, client: Option<u32>, victim: Victim) -> bool {
-        let keeper = self.keeper.or_else(|| {
+        // The maker may have ended before its child was seen.
+        let is_keepers = self.point.name().contains("-keeper-");
+        let keeper = is_keepers.then_some(stopped).or(self.keeper).or_else(|| {
             let others = self.processes().into_iter();
             others
                 .filter(|pid| Some(*pid) != client)
