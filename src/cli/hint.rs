@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use creel_policy::error::escaped;
 use creel_session::exit;
 use creel_sys::nowait::Writer;
-use creel_sys::{fd, process, pty, signal};
+use creel_sys::{Errno, fd, process, pty, readiness, signal};
 
 /// The word, quoted for a shell if it needs that.
 pub fn quoted(word: &str) -> String {
@@ -48,7 +48,27 @@ pub fn hear_signals() {
 /// after `patience`, or when a signal asks creel to end.
 pub fn deliver(fd: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<()> {
     let until = Instant::now() + patience.min(LONGEST);
-    Writer::new(fd)?.write_all(bytes, until, ASKED.get().map(AsFd::as_fd))
+    match Writer::new(fd) {
+        // `EINVAL`: the limit is 3, and the copy would be 3 (fcntl(2), `F_DUPFD`).
+        Err(Errno::MFILE | Errno::NFILE | Errno::INVAL) => deliver_as_it_is(fd, bytes, until),
+        writer => writer?.write_all(bytes, until, ASKED.get().map(AsFd::as_fd)),
+    }
+}
+
+/// Bytes that a pipe takes without a wait, once poll(2) reports it writable (pipe(7), `PIPE_BUF`).
+const AT_ONCE: usize = 4096;
+
+/// Without a descriptor of its own for the writer: a failure for lack of descriptors must not be silent.
+fn deliver_as_it_is(fd: BorrowedFd<'_>, bytes: &[u8], until: Instant) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        if !readiness::can_write_within(fd, until.saturating_duration_since(Instant::now())) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let written = rustix::io::write(fd, rest.get(..AT_ONCE).unwrap_or(rest))?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// No limit in practice: one year, which added to an [`Instant`] does not overflow.

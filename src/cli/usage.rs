@@ -39,7 +39,10 @@ pub fn failure(
     for line in parts {
         if let Some(tip) = line.strip_prefix("tip: ") {
             let _ = write!(text, "; {tip}");
-        } else if line.starts_with('<') || line.starts_with("--") {
+        } else if ["<", "--", "[possible values: "]
+            .iter()
+            .any(|start| line.starts_with(start))
+        {
             let _ = write!(text, " {line}");
         }
     }

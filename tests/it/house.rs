@@ -436,6 +436,25 @@ fn the_reader_of_sources_reads() {
     );
 }
 
+/// A fault point stops creel for whoever sets its environment: none is in a release. scripts/package looks at the binary.
+#[test]
+fn a_release_has_no_fault_points() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).expect(name);
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("a manifest");
+    let release = manifest["profile"]["release"].as_table().expect("a table");
+    assert!(!release.contains_key("debug-assertions"));
+    let stops: Vec<String> = ours()
+        .filter(|file| file.text.contains("CREEL_STOP_AT") && !file.name.starts_with("tests/"))
+        .map(|file| file.name)
+        .collect();
+    assert_eq!(stops, ["crates/jail/src/fault_point.rs"]);
+    let text = read(&stops[0]);
+    let real = "#[cfg(debug_assertions)]\npub fn reach(point: Point) {";
+    assert!(text.contains(real));
+    assert!(text.contains("#[cfg(not(debug_assertions))]\n#[inline]\npub fn reach(_: Point) {}\n"));
+    assert_eq!(text.matches("fn reach").count(), 2);
+}
+
 /// The example policies in the documents are valid.
 #[test]
 fn the_policies_in_the_documents_can_be_read() {

@@ -111,7 +111,7 @@ fn marked_processes(mark: &str) -> Vec<String> {
 }
 
 /// Groups of jails whose slot nobody holds.
-fn abandoned_groups() -> BTreeSet<PathBuf> {
+pub fn abandoned_groups() -> BTreeSet<PathBuf> {
     let mut groups = BTreeSet::new();
     let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else {
         return groups;

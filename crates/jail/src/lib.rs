@@ -36,6 +36,7 @@ pub mod elf;
 mod enter;
 mod enter_steps;
 pub mod error;
+pub mod fault_point;
 mod file_agent;
 mod gitfile;
 pub mod gitnames;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::branch;
 use super::cgroup::Group;
 use super::error::JailError;
+use super::fault_point::{self, Point};
 use super::janitor::{Janitor, Leaving, Told};
 use super::netns::{self, Ahead};
 use super::prepare::Ready;
@@ -73,6 +74,7 @@ impl Ready {
             show(&made, &mut self.build, copies)?;
             group = Some(made);
         }
+        fault_point::reach(Point::GroupMade);
         let networked = |step: &Step<Build>| matches!(step.work, Build::Loopback);
         let room = self
             .build
@@ -130,8 +132,11 @@ impl Ready {
             reaped: false,
         };
         // From here on an error drops `live`, which kills the jail and cleans up.
+        fault_point::reach(Point::FirstCloned);
         live.hand_over()?;
+        fault_point::reach(Point::JanitorHolds);
         live.map_ids(self.ids, self.first_id)?;
+        fault_point::reach(Point::IdsMapped);
         let given = match (&self.relay, &self.sockets) {
             // While the jail builds its tree.
             (Some(relay), Some(sockets)) => netns::give(relay, sockets),
@@ -150,6 +155,7 @@ impl Ready {
             live.say(HELD)?;
         }
         drop((self.idmaps, self.network));
+        fault_point::reach(Point::JailSpawned);
         Ok(live)
     }
 }
@@ -352,11 +358,22 @@ fn nowhere(error: JailError) -> JailError {
 }
 
 /// The directory of leases: `/run/creel` for root, else `$XDG_RUNTIME_DIR/creel`, which is
-/// `/run/user/UID/creel` if the variable is not set.
+/// `/run/user/UID/creel` if the variable is not set. A runtime directory that is not the user's alone, such as /tmp, is
+/// replaced by `/tmp/creel-UID`: any user could take the name `creel` in it.
 pub fn state_dir(uid: u32, runtime_dir: Option<&Path>) -> std::path::PathBuf {
     match (uid, runtime_dir) {
         (0, _) => "/run/creel".into(),
-        (_, Some(dir)) if dir.is_absolute() => dir.join("creel"),
+        (uid, Some(dir)) if dir.is_absolute() => match is_shared(dir, uid) {
+            true => format!("/tmp/creel-{uid}").into(),
+            false => dir.join("creel"),
+        },
         (uid, _) => format!("/run/user/{uid}/creel").into(),
     }
+}
+
+/// Whether others than the user may make names in a directory. One that is absent is shared with nobody.
+fn is_shared(dir: &Path, uid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::metadata(dir);
+    meta.is_ok_and(|meta| meta.uid() != uid || meta.mode() & 0o022 != 0)
 }

@@ -1,9 +1,11 @@
 //! Waiting for events that may never come.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 /// Returns at the deadline; never without one.
@@ -32,4 +34,20 @@ pub async fn ready_or_never(event: Option<&AsyncFd<OwnedFd>>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// Descriptors of an event loop with signals: epoll, its waker, and a pair with a copy for the signals.
+const OF_A_LOOP: usize = 6;
+
+/// Makes the event loop of this thread. tokio panics if no descriptor is left for its signals, so they are counted
+/// before: `EMFILE`.
+pub fn runtime() -> io::Result<Runtime> {
+    let (one, other) = creel_sys::socket::pair()?;
+    let spare = (2..OF_A_LOOP).map(|_| one.try_clone());
+    drop(spare.collect::<io::Result<Vec<OwnedFd>>>()?);
+    drop((one, other));
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
 }

@@ -8,7 +8,7 @@
 //! | 125 | `run`, `doctor`, `selftest` | creel itself failed, as in env(1) and docker(1) |
 //! | 126 | `run` | the command was found and may not be executed, or its action was denied |
 //! | 127 | `run` | the command was not found |
-//! | 1 | every other verb | it found what it was asked to look for |
+//! | 1 | every other verb | it found what it was asked to look for; `create`: --mode leaves the key on the host |
 //! | 2 | `policy` | a policy or the command line is wrong |
 
 /// A time limit ended the command.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::command::{CommandLoop, First};
+use super::events::runtime;
 use super::jail::{Jail, JailLoop};
 use super::signals::Signals;
 use super::stream::{Budget, Ours};
@@ -28,11 +29,7 @@ pub fn run(
     started: Instant,
     detail: Detail,
 ) -> Result<Exited, SuperviseError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(fault("starting the event loop"))?;
+    let runtime = runtime().map_err(fault("starting the event loop"))?;
     runtime.block_on(watch(live, relay, pipes, started, detail))
 }
 

@@ -22,19 +22,27 @@ pub enum Peer {
     Elsewhere,
 }
 
-/// The process that connected, or that listens.
+/// The process that connected, or that listens. `EMFILE` and `ENFILE`: no descriptor is left to look at it.
 pub fn of(socket: BorrowedFd<'_>) -> Result<Peer> {
     // Not rustix's: to it a pid of 0, of a process that this pid namespace does not show, is no value.
     let peer: libc::ucred = option(socket, libc::SO_PEERCRED)?;
     // Pins the process, so that another cannot have its pid meanwhile; absent before Linux 6.5.
-    let pinned = pinned(socket);
+    let pinned = match pinned(socket) {
+        Ok(pinned) => pinned,
+        Err(errno) if is_short(errno) => return Err(errno),
+        // It has ended, and another may have its pid.
+        Err(_) => return Ok(Peer::Elsewhere),
+    };
     let of = |process: &str| {
         let directory = procfs::open(process, OFlags::PATH | OFlags::DIRECTORY)?;
         let stat = rustix::fs::statat(directory, "user", rustix::fs::AtFlags::empty())?;
         Ok::<_, Errno>((stat.st_dev, stat.st_ino))
     };
     let theirs = of(&format!("{}/ns", peer.pid));
-    let is_same = theirs.is_ok_and(|theirs| of("self/ns") == Ok(theirs));
+    let is_same = match (theirs, of("self/ns")) {
+        (Err(errno), _) | (_, Err(errno)) if is_short(errno) => return Err(errno),
+        (theirs, own) => theirs.is_ok() && theirs == own,
+    };
     let is_alive = pinned.is_none_or(|pidfd| signal::send_pidfd(pidfd.as_fd(), 0).is_ok());
     Ok(match peer.uid {
         _ if !is_same || !is_alive => Peer::Elsewhere,
@@ -53,17 +61,27 @@ pub fn credentials(socket: BorrowedFd<'_>) -> Result<(i32, u32)> {
 /// Kills the process at the other end, if it is this user's own. `ESRCH`: it has ended; `EPERM`: it is another's.
 /// Before Linux 6.5, which cannot pin it, `ENOPROTOOPT`.
 pub fn kill(socket: BorrowedFd<'_>) -> Result<()> {
-    let pinned = pinned(socket).ok_or(Errno::NOPROTOOPT)?;
+    let pinned = pinned(socket)?.ok_or(Errno::NOPROTOOPT)?;
     match of(socket)? {
         Peer::Own => signal::send_pidfd(pinned.as_fd(), signal::KILL),
         _ => Err(Errno::PERM),
     }
 }
 
-fn pinned(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
-    let pidfd: libc::c_int = option(socket, SO_PEERPIDFD).ok()?;
-    // SAFETY: a successful call has stored a new descriptor, which nothing else owns.
-    (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) })
+/// The process, as a descriptor; `None` before Linux 6.5.
+fn pinned(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    match option::<libc::c_int>(socket, SO_PEERPIDFD) {
+        // SAFETY: a successful call has stored a new descriptor, which nothing else owns.
+        Ok(pidfd) if pidfd >= 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        Ok(_) => Err(Errno::SRCH),
+        Err(Errno::NOPROTOOPT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether descriptors have run out.
+fn is_short(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE)
 }
 
 /// A plain value, of integers alone.

@@ -1,7 +1,7 @@
 //! Waiting for descriptors, through tokio's reactor.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,12 +34,17 @@ pub fn can_write(fd: &OwnedFd) -> bool {
     is(fd, PollFlags::OUT, Duration::ZERO)
 }
 
+/// As [`can_write`], waiting for at most `time`.
+pub fn can_write_within(fd: BorrowedFd<'_>, time: Duration) -> bool {
+    is(fd, PollFlags::OUT, time)
+}
+
 /// Whether this end's pipe has no reader any more (poll(2), `POLLERR`).
 pub fn is_left(fd: &OwnedFd) -> bool {
     is(fd, PollFlags::empty(), Duration::ZERO)
 }
 
-fn is(fd: &OwnedFd, wanted: PollFlags, time: Duration) -> bool {
+fn is(fd: impl AsFd, wanted: PollFlags, time: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), wanted)];
     let time = Timespec {
         tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),

@@ -47,13 +47,29 @@ fn send_with(
 /// The most descriptors in one message.
 pub const MAX_FDS: usize = 8;
 
+/// The descriptors of a message.
+pub type Fds = [Option<OwnedFd>; MAX_FDS];
+
 /// Receives one message into `bytes`; the length is 0 when the other side is gone. Runs after
 /// clone.
-pub fn receive(
+pub fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8], wait: Wait) -> Result<(usize, Fds)> {
+    take(socket, bytes, wait).map(|(length, fds, _)| (length, fds))
+}
+
+/// As [`receive`]; `EMFILE` if this process has no descriptor left for one that came with the message (unix(7),
+/// `MSG_CTRUNC`). The message is lost then.
+pub fn receive_whole(socket: BorrowedFd<'_>, bytes: &mut [u8], wait: Wait) -> Result<(usize, Fds)> {
+    match take(socket, bytes, wait)? {
+        (_, _, flags) if flags.contains(rx::ReturnFlags::CTRUNC) => Err(super::Errno::MFILE),
+        (length, fds, _) => Ok((length, fds)),
+    }
+}
+
+fn take(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     wait: Wait,
-) -> Result<(usize, [Option<OwnedFd>; MAX_FDS])> {
+) -> Result<(usize, Fds, rx::ReturnFlags)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = rx::RecvAncillaryBuffer::new(&mut space);
     let mut flags = rx::RecvFlags::CMSG_CLOEXEC;
@@ -69,7 +85,7 @@ pub fn receive(
             }
         }
     }
-    Ok((message.bytes, fds))
+    Ok((message.bytes, fds, message.flags))
 }
 
 /// From now on a message that arrives sends SIGIO to this process (fcntl(2), `F_SETOWN` and `O_ASYNC`). Runs after

@@ -11,6 +11,7 @@ use rustix::fs::{
 };
 
 use super::files::{files, make_all};
+use super::stream;
 use crate::cli::failure::Failure;
 use crate::cli::hint;
 use creel_session::keep::files::{Files, is_plain};
@@ -19,14 +20,16 @@ use creel_sys::Errno;
 /// Copy files into or out of a session
 #[derive(clap::Args)]
 #[command(
-    after_help = "One of the two is NAME:PATH. Symbolic links and special files are left out, with a line."
+    after_help = "One of the two is NAME:PATH. Symbolic links and special files in a tree are left out, with a line. \
+    With `-` in place of the other, a tar archive goes to stdout or is read from stdin and extracted into a directory; \
+    absolute names, names with `..`, hard links and devices in it are refused."
 )]
 pub struct CpArgs {
-    /// A file or directory
+    /// A file or directory, or `-`: a tar archive on stdin
     #[arg(value_name = "FROM")]
     from: PathBuf,
 
-    /// The place of the copy
+    /// The place of the copy, or `-`: a tar archive on stdout
     #[arg(value_name = "TO")]
     to: PathBuf,
 }
@@ -39,6 +42,10 @@ fn place(path: &Path) -> Option<(&str, &Path)> {
 
 pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
     match (place(&args.from), place(&args.to)) {
+        (None, Some((name, to))) if args.from == Path::new("-") => stream::read(&files(name)?, to)?,
+        (Some((name, from)), None) if args.to == Path::new("-") => {
+            stream::write(&files(name)?, from)?
+        }
         (None, Some((name, to))) => {
             let files = files(name)?;
             let is_directory = files.stat(to).is_ok_and(|stat| stat.kind == "directory");
@@ -55,10 +62,16 @@ pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
             if from.is_link() {
                 return Err(from.fault(Errno::LOOP));
             }
+            if from.is_special() {
+                return Err(refused(&args.from));
+            }
             copy_in(&files, &from, &to)?;
         }
         (Some((name, from)), None) => {
             let files = files(name)?;
+            if !matches!(files.stat(from)?.kind, "file" | "directory") {
+                return Err(refused(from));
+            }
             let (directory, name) = above(&args.to)?;
             let to = Host {
                 above: &directory,
@@ -85,11 +98,20 @@ pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn left_out(path: &Path) {
+/// Says that a part of a tree is not copied.
+pub fn left_out(path: &Path) {
     hint::say(&format!(
         "{} is no file or directory, and is left out",
         path.display()
     ));
+}
+
+/// The failure of a copy that names a link or a special file itself.
+pub fn refused(path: &Path) -> Failure {
+    Failure::new(format!(
+        "{} is a symbolic link, a FIFO, a socket or a device; only files and directories are copied",
+        path.display()
+    ))
 }
 
 /// A path of the host, in a tree that the session may change while it is copied: each name is opened in the directory
@@ -125,6 +147,14 @@ impl Host<'_> {
     fn is_link(&self) -> bool {
         let stat = statat(self.above, self.name, AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
+    fn is_special(&self) -> bool {
+        let stat = statat(self.above, self.name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            !matches!(kind, FileType::RegularFile | FileType::Directory)
+        })
     }
 
     fn beneath<'a>(&self, above: &'a OwnedFd, name: &'a OsStr) -> Host<'a> {

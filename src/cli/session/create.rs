@@ -20,6 +20,7 @@ use crate::cli::network;
 use crate::cli::policies::PolicyArgs;
 use crate::cli::run::args::RunArgs;
 use crate::cli::run::{declared, lines};
+use creel_jail::fault_point::{self, Point};
 use creel_plan::request::Publish;
 use creel_policy::Span;
 use creel_session::declare::only_loopback;
@@ -27,7 +28,7 @@ use creel_session::keep::client::Client;
 use creel_session::keep::store::{self, Claim, Directory, Store};
 use creel_session::keep::wire::{Ask, ExecAsk, Tell};
 use creel_session::keep::{KeepError, Record, Settings, keep, now};
-use creel_session::{Declared, SessionError};
+use creel_session::{Declared, SessionError, exit};
 use creel_sys::clone::{self, Side};
 use creel_sys::{fd, host, process};
 
@@ -47,10 +48,36 @@ pub enum Scope {
     Shared,
 }
 
+/// Which session keys get a jail
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// None: every key is left on the host
+    Off,
+    /// All but agent:ID:main, the agent's conversation with its owner
+    NonMain,
+    /// All
+    All,
+}
+
+impl Mode {
+    /// Whether the key gets a jail. The whole key decides, with the agent's own name in it: one that only looks like
+    /// the main one gets a jail.
+    fn jails(self, key: &str, agent: Option<&str>) -> bool {
+        let parts: Vec<&str> = key.split(':').collect();
+        let is_main = matches!(parts[..], ["agent", id, "main"] if !id.is_empty() && agent.is_none_or(|a| a == id));
+        match self {
+            Mode::Off => false,
+            Mode::NonMain => !is_main,
+            Mode::All => true,
+        }
+    }
+}
+
 /// Make a session: a jail that stays, for commands of `creel exec`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Prints the session's name. A session of this name that was made the same way is kept; \
+    after_help = "Exit status: 0; 1 if --mode leaves the key on the host, so that no session is made and no name \
+    printed; 125 creel itself failed. Prints the session's name. A session of this name that was made the same way is kept; \
     one that was made otherwise is an error, or is ended first (--replace)."
 )]
 pub struct CreateArgs {
@@ -69,6 +96,10 @@ pub struct CreateArgs {
     /// Derive the name from --agent and --session, or from less of them [default with --session: session]
     #[arg(long, value_enum)]
     pub scope: Option<Scope>,
+
+    /// Which keys get a session; for another the exit status is 1 [default: all]
+    #[arg(long, value_enum, requires = "session")]
+    pub mode: Option<Mode>,
 
     /// A label, shown by `creel ps` and `creel inspect`
     #[arg(long, value_name = "K=V", value_parser = label)]
@@ -113,7 +144,8 @@ pub struct CreateArgs {
     pub quiet: bool,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// A label as `NAME=VALUE`.
+pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
         _ => Err("a label is NAME=VALUE".into()),
@@ -132,6 +164,15 @@ enum Birth {
 }
 
 pub fn run(args: &CreateArgs) -> Result<u8, Failure> {
+    if let (Some(mode), Some(key)) = (args.mode, &args.session)
+        && !mode.jails(key, args.policies.agent.as_deref())
+    {
+        // Not with --quiet either: what runs without a jail is said.
+        say(&format!(
+            "no session is made: --mode leaves the key {key} on the host, where its commands run without a jail"
+        ));
+        return Ok(exit::FOUND);
+    }
     let name = make(args)?;
     answer::print(&format!("{name}\n"))?;
     Ok(0)
@@ -144,6 +185,7 @@ pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
         named: None,
         session: None,
         scope: None,
+        mode: None,
         label: vec![],
         idle_timeout: None,
         max_age: None,
@@ -194,10 +236,14 @@ pub fn make(args: &CreateArgs) -> Result<String, Failure> {
         }
         Side::Parent { pid, .. } => {
             drop(tell);
+            fault_point::reach(Point::MakerWaits);
             let mut text = String::new();
             let read = std::fs::File::from(told).read_to_string(&mut text);
             match read.ok().and_then(|_| serde_json::from_str(&text).ok()) {
-                Some(Birth::Ready) => Ok(name),
+                Some(Birth::Ready) => {
+                    fault_point::reach(Point::MakerHeard);
+                    Ok(name)
+                }
                 Some(Birth::Failed { text, status }) => {
                     let _ = process::reap(pid);
                     Err(Failure::new(text).with_status(status))
@@ -237,6 +283,7 @@ fn keeper(args: &CreateArgs, name: &str, store: &Store, tell: OwnedFd) -> u8 {
     // for as long as the session.
     let _ = process::own_session();
     let _ = fd::close_all_but(&[tell.as_raw_fd()]);
+    fault_point::reach(Point::KeeperBorn);
     let mut tell = Some(std::fs::File::from(tell));
     let mut say = |birth: &Birth| {
         let text = serde_json::to_vec(birth).unwrap_or_default();
@@ -270,17 +317,18 @@ fn born(
         say(&Birth::Ready);
         return Ok(());
     };
+    fault_point::reach(Point::KeeperClaimed);
     let made = declared
         .plan()
         .and_then(|planned| planned.settle(&declared));
     let prepared = match made {
         Ok(prepared) => prepared,
         Err(error) => {
-            drop(claim);
-            let _ = store.remove(name);
+            claim.discard();
             return Err(error.into());
         }
     };
+    fault_point::reach(Point::KeeperPlanned);
     let record = Record {
         name: name.into(),
         id,

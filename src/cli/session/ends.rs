@@ -6,6 +6,7 @@ use super::{NameArgs, client, failure, store};
 use crate::cli::answer;
 use crate::cli::failure::Failure;
 use crate::cli::hint;
+use creel_jail::fault_point::{self, Point};
 use creel_policy::Span;
 use creel_session::SessionError;
 use creel_session::keep::client::Client;
@@ -112,6 +113,7 @@ fn ask(store: &Store, name: &str, ask: &Ask) -> Result<Tell, Failure> {
 /// Ends a session at once. A keeper that does not answer is killed, and its session with it.
 fn end_now(store: &Store, name: &str) -> Result<(), Failure> {
     let client = client(store, name)?;
+    fault_point::reach(Point::RemoveConnected);
     match client.ask_within(&Ask::Kill, PATIENCE) {
         // It has ended before it answered.
         Ok(Some(_)) | Err(SessionError::Silent { .. }) => {}
@@ -207,6 +209,7 @@ pub fn rm(args: &RmArgs) -> Result<u8, Failure> {
         if alive && args.force {
             // It may end by itself meanwhile.
             let _ = end_now(store, name);
+            fault_point::reach(Point::RemoveOver);
         } else if alive {
             return Err(Failure::new(format!(
                 "the session {name} runs; `creel stop {name}` ends it, `creel rm --force {name}` does both"

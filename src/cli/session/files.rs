@@ -1,6 +1,7 @@
 //! `creel file`: files in a session, without a program in it.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -339,17 +340,33 @@ fn list(args: &ShownArgs) -> Result<u8, Failure> {
 }
 
 fn shown(path: &Path, stat: Stat) -> serde_json::Value {
-    json!({
+    let mut shown = json!({
         "name": path.to_string_lossy(),
         "kind": stat.kind,
         "size": stat.size,
         "mode": format!("{:o}", stat.mode),
         "modified": stat.modified,
-    })
+    });
+    if path.to_str().is_none() {
+        // The name above has replacements, and names nothing.
+        shown["name_bytes"] = json!(path.as_os_str().as_bytes());
+    }
+    shown
 }
 
 fn line(path: &Path, stat: Stat) -> String {
-    let name = path.to_string_lossy();
     let (mode, kind, size) = (stat.mode, stat.kind, stat.size);
-    format!("{mode:04o} {kind:9} {size:>12} {}\n", escaped(name.chars()))
+    // A byte that is no UTF-8 is shown as `\\xNN`, and not as a character that another name has.
+    let chunks = path.as_os_str().as_bytes().utf8_chunks().map(|chunk| {
+        let rest = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+        format!(
+            "{}{}",
+            escaped(chunk.valid().chars()),
+            rest.collect::<String>()
+        )
+    });
+    format!(
+        "{mode:04o} {kind:9} {size:>12} {}\n",
+        chunks.collect::<String>()
+    )
 }

@@ -30,6 +30,10 @@ pub struct PsArgs {
     #[arg(long)]
     json: bool,
 
+    /// List only sessions with this label; with several, those that have all
+    #[arg(long, value_name = "K=V", value_parser = super::create::label)]
+    label: Vec<(String, String)>,
+
     /// Print the names alone
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
@@ -90,6 +94,12 @@ pub fn ps(args: &PsArgs) -> Result<u8, Failure> {
         }
     }
     all.retain(|session| args.all || session["state"] != "ended");
+    all.retain(|session| {
+        let labels = &session["record"]["labels"];
+        args.label
+            .iter()
+            .all(|(name, value)| labels[name] == **value)
+    });
     if args.json {
         answer::print_json(&json!({ "version": 1, "sessions": all }))?;
         return Ok(0);

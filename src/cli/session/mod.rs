@@ -12,6 +12,8 @@ pub mod look;
 pub mod net;
 pub mod shell;
 pub mod ssh;
+mod stream;
+mod tar;
 
 use super::failure::Failure;
 use creel_egress::reason::Reason;

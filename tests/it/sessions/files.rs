@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::{Said, Session, of, said};
 use crate::support::Who;
@@ -241,4 +241,198 @@ fn a_mapped_workspace_has_the_jails_names(who: Who) {
     let workspace = mounts.iter().find(|mount| mount["target"] == "/workspace");
     let source = workspace.expect("it is mounted")["source"].as_str();
     assert_eq!(source, host.to_str());
+}
+
+/// `creel cp FROM TO`, with these bytes on stdin; returns stdout as it is.
+fn cp_bytes(session: &Session, words: [&str; 2], input: &[u8]) -> (std::process::Output, Vec<u8>) {
+    use std::io::Write as _;
+    let mut command = session.creel("cp");
+    command.args(words);
+    for stream in [Command::stdin, Command::stdout, Command::stderr] {
+        stream(&mut command, Stdio::piped());
+    }
+    let mut child = command.spawn().expect("creel starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    // An archive that is refused is not read to its end.
+    let writing = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("creel ends");
+    writing.join().expect("written");
+    let out = output.stdout.clone();
+    (output, out)
+}
+
+/// An archive of GNU tar's, made by a script in a directory of the test's.
+fn archive(session: &Session, script: &str) -> Vec<u8> {
+    let dir = session.workspace.outside().join("archive");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir(&dir).expect("mkdir");
+    let made = Command::new("/bin/sh")
+        .args(["-ec", script])
+        .current_dir(&dir)
+        .output()
+        .expect("sh starts");
+    assert!(made.status.success(), "{made:?}");
+    made.stdout
+}
+
+each!(an_archive_goes_out_and_in);
+fn an_archive_goes_out_and_in(who: Who) {
+    crate::support::need("tar");
+    let session = Session::new(who);
+    let place = |path: &str| format!("{}:{path}", session.name);
+    let long = "n".repeat(120);
+    session
+        .sh(&format!(
+            "mkdir -p /tmp/tree/deep; echo one > /tmp/tree/one; head -c 100000 /dev/zero > /tmp/tree/deep/zeros; \
+             chmod 755 /tmp/tree/one; echo long > /tmp/tree/{long}; ln -s /etc/passwd /tmp/tree/link; mkfifo /tmp/tree/fifo"
+        ))
+        .ok();
+    let (output, bytes) = cp_bytes(&session, [&place("/tmp/tree"), "-"], b"");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{err}");
+    assert!(
+        err.contains("link is no file") && err.contains("fifo is no file"),
+        "{err}"
+    );
+    // GNU tar reads it.
+    std::fs::write(session.workspace.outside().join("a.tar"), &bytes).expect("written");
+    let listed = archive(&session, "tar -tvf ../a.tar");
+    let listed = String::from_utf8(listed).expect("text");
+    for wanted in [
+        "drwxr-xr-x",
+        "-rwxr-xr-x",
+        "100000",
+        "tree/deep/zeros",
+        &long,
+    ] {
+        assert!(listed.contains(wanted), "{wanted}: {listed}");
+    }
+    assert!(
+        !listed.contains("link") && !listed.contains("fifo"),
+        "{listed}"
+    );
+    // And back, into another directory.
+    session.sh("mkdir /tmp/back").ok();
+    let (output, _) = cp_bytes(&session, ["-", &place("/tmp/back")], &bytes);
+    assert!(output.status.success(), "{output:?}");
+    let same = format!(
+        "cd /tmp; cmp tree/one back/tree/one && cmp tree/deep/zeros back/tree/deep/zeros && cat back/tree/{long} && stat -c %a back/tree/one"
+    );
+    assert_eq!(session.sh(&same).ok().out, "long\n755\n");
+    // Archives of GNU tar's in each of its forms, without entries for directories.
+    for form in ["gnu", "ustar", "pax", "v7"] {
+        let name = "d".repeat(90);
+        let long = if form == "gnu" || form == "pax" {
+            "l".repeat(200)
+        } else {
+            "l".into()
+        };
+        let script = format!(
+            "mkdir {name}; echo {form} > {name}/{long}; tar --format={form} -cf - {name}/{long}"
+        );
+        let bytes = archive(&session, &script);
+        let (output, _) = cp_bytes(&session, ["-", &place("/tmp/back")], &bytes);
+        assert!(output.status.success(), "{form}: {output:?}");
+        let read = session.sh(&format!("cat /tmp/back/{name}/{long}")).ok();
+        assert_eq!(read.out, format!("{form}\n"));
+    }
+    let into_none = cp_bytes(&session, ["-", &place("/tmp/none")], &bytes).0;
+    assert_eq!(into_none.status.code(), Some(125), "{into_none:?}");
+}
+
+each!(a_hostile_archive_is_refused_by_name);
+fn a_hostile_archive_is_refused_by_name(who: Who) {
+    let session = Session::new(who);
+    let place = format!("{}:/tmp", session.name);
+    for (script, word) in [
+        (
+            "echo x > f; tar -cPf - --transform 's,^f,/evil,' f",
+            "absolute",
+        ),
+        (
+            "echo x > f; tar -cPf - --transform 's,^f,a/../../evil,' f",
+            "`..`",
+        ),
+        ("echo x > f; ln f evil; tar -cf - f evil", "hard link"),
+        ("mkfifo evil; tar -cf - evil", "FIFO"),
+    ] {
+        let bytes = archive(&session, script);
+        let (output, _) = cp_bytes(&session, ["-", &place], &bytes);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(125), "{script}: {err}");
+        assert!(
+            err.contains(word) && err.contains("evil"),
+            "{script}: {err}"
+        );
+    }
+    let found = session.sh("ls /tmp /; find /tmp -name evil").ok();
+    assert!(!found.out.contains("evil"), "{found:?}");
+    let bytes = archive(&session, "head -c 5000 /dev/zero > f; tar -cf - f");
+    for cut in [100, 512, 3000] {
+        let (output, _) = cp_bytes(&session, ["-", &place], &bytes[..cut]);
+        assert_eq!(output.status.code(), Some(125), "{cut}: {output:?}");
+    }
+    // A link that the jail made leads where the jail itself may write, and nowhere else.
+    let outside = session.workspace.outside().join("out");
+    std::fs::create_dir(&outside).expect("mkdir");
+    session
+        .sh(&format!(
+            "mkdir /tmp/in; ln -s {} /tmp/in/d; ln -s /etc /tmp/in/e",
+            outside.display()
+        ))
+        .ok();
+    let bytes = archive(
+        &session,
+        "mkdir d e; echo x > d/f; echo x > e/f; tar -cf - d/f",
+    );
+    let (output, _) = cp_bytes(
+        &session,
+        ["-", &format!("{}:/tmp/in", session.name)],
+        &bytes,
+    );
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert_eq!(std::fs::read_dir(&outside).expect("there").count(), 0);
+}
+
+each!(a_copy_of_a_special_file_is_refused);
+fn a_copy_of_a_special_file_is_refused(who: Who) {
+    let session = Session::new(who);
+    let script = "mkfifo fifo; ln -s /etc/passwd link; echo x > file; \
+        python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket\")'";
+    session.sh(script).ok();
+    for path in ["fifo", "socket", "link", "/dev/null", "/dev/zero"] {
+        let inside = format!("{}:{path}", session.name);
+        for (from, to) in [
+            (&*inside, "copy"),
+            (&*inside, "-"),
+            (path, &*format!("{}:/tmp", session.name)),
+        ] {
+            let (output, bytes) = cp_bytes(&session, [from, to], b"");
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(125), "{from} {to}: {err}");
+            assert!(err.contains(path) && bytes.is_empty(), "{from} {to}: {err}");
+        }
+    }
+    let (output, _) = cp_bytes(&session, [&format!("{}:file", session.name), "copy"], b"");
+    assert!(output.status.success(), "{output:?}");
+}
+
+each!(a_name_that_is_no_text_is_told_apart);
+fn a_name_that_is_no_text_is_told_apart(who: Who) {
+    let session = Session::new(who);
+    session
+        .sh("mkdir /tmp/d; cd /tmp/d; : > \"$(printf 'a\\377')\"; : > \"$(printf 'a\\376')\"")
+        .ok();
+    let listed = file(&session, "list", &["/tmp/d"]).ok();
+    assert!(
+        listed.out.contains("a\\xff\n") && listed.out.contains("a\\xfe\n"),
+        "{listed:?}"
+    );
+    let listed = file(&session, "list", &["--json", "/tmp/d"]).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).expect("JSON");
+    assert_eq!(
+        listed["entries"][0]["name_bytes"],
+        serde_json::json!([97, 254])
+    );
 }

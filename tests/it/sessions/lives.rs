@@ -197,6 +197,17 @@ fn ps_lists_what_lives(who: Who) {
         (&mine["state"], &mine["record"]["labels"]["of"]),
         (&"running".into(), &"test".into())
     );
+    let with = |labels: &[&str]| {
+        let mut command = session.creel("ps");
+        command.arg("--quiet");
+        for label in labels {
+            command.args(["--label", label]);
+        }
+        let listed = said(command).ok().out;
+        listed.lines().any(|name| name == session.name)
+    };
+    assert!(with(&[]) && with(&["of=test"]));
+    assert!(!with(&["of=tes"]) && !with(&["of=test", "by=me"]));
     session.verb("kill", &[]).ok();
     let listed = said(session.creel("ps")).ok();
     assert!(!listed.out.contains(&session.name), "{listed:?}");
@@ -330,4 +341,142 @@ fn a_keeper_killed_while_it_makes_its_session_leaves_nothing(who: Who) {
         session.verb("rm", &["--force"]).ok();
         wait::until("the placeholders are gone", || !placeholder.exists());
     }
+}
+
+each!(the_mode_decides_which_keys_get_a_jail);
+fn the_mode_decides_which_keys_get_a_jail(who: Who) {
+    let session = Session::named(who);
+    let create = |key: &str, agent: &[&str], mode: &[&str]| {
+        let mut command = session.creel("create");
+        if !crate::support::has_cgroups(who) {
+            command.args(["--allow-degraded", "cgroup"]);
+        }
+        // A name of this test's, to be removed; it does not change the decision.
+        command.args(["--quiet", "--name", &session.name, "--session", key]);
+        said({
+            command.args(agent).args(mode);
+            command
+        })
+    };
+    let (off, non_main, all) = (["--mode", "off"], ["--mode", "non-main"], ["--mode", "all"]);
+    for (key, mode, is_jailed) in [
+        ("agent:a:main", &[][..], true),
+        ("agent:a:main", &all, true),
+        ("agent:a:main", &non_main, false),
+        ("agent:a:telegram:group:1", &non_main, true),
+        // These only look like the main key.
+        ("main", &non_main, true),
+        ("agent::main", &non_main, true),
+        ("agent:a:main:thread:1", &non_main, true),
+        ("xagent:a:main", &non_main, true),
+        ("agent:a:MAIN", &non_main, true),
+        ("agent:a:telegram:group:1", &off, false),
+    ] {
+        let made = create(key, &[], mode);
+        let is_made = session.verb("inspect", &[]).status == 0;
+        assert_eq!(is_made, is_jailed, "{key} {mode:?}: {made:?}");
+        match is_jailed {
+            true => assert_eq!(made.ok().out.trim(), session.name),
+            false => {
+                let made = made.status(1);
+                assert!(made.out.is_empty(), "{made:?}");
+                assert!(
+                    made.err.contains("on the host") && made.err.contains(key),
+                    "{made:?}"
+                );
+            }
+        }
+        session.verb("rm", &["--force"]).ok();
+    }
+    // A mode needs a key, and a mode that is none is no jail that is missing.
+    let mut command = session.creel("create");
+    command.args(["--mode", "non-main"]);
+    said(command).status(125);
+    let wrong = create("agent:a:main", &[], &["--mode", "nonmain"]).status(125);
+    assert!(
+        wrong.err.contains("[possible values: off, non-main, all]"),
+        "{wrong:?}"
+    );
+}
+
+// A runtime directory that others may write to, such as /tmp, is not creel's place: a user's sessions must not be found
+// by a name that another user can take.
+#[test]
+fn a_shared_runtime_directory_is_not_used() {
+    let session = Session::named(Who::User);
+    let (uid, ..) = Who::User.account();
+    let own = std::path::PathBuf::from(format!("/tmp/creel-{uid}/sessions")).join(&session.name);
+    let verb = |verb: &str, words: &[&str]| {
+        let mut command = session.creel(verb);
+        command.env("XDG_RUNTIME_DIR", "/tmp").args(words);
+        said(command)
+    };
+    let degraded = match crate::support::has_cgroups(Who::User) {
+        true => vec![],
+        false => vec!["--allow-degraded", "cgroup"],
+    };
+    verb(
+        "create",
+        &[vec!["--name", &session.name], degraded].concat(),
+    )
+    .ok();
+    assert!(own.exists());
+    assert!(
+        !std::path::Path::new("/tmp/creel/sessions")
+            .join(&session.name)
+            .exists()
+    );
+    verb("exec", &[&session.name, "--", "true"]).ok();
+    verb("rm", &["--force", &session.name]).ok();
+    assert!(!own.exists());
+    // The control: a private one is used.
+    let private = session.workspace.path().join("run");
+    std::fs::create_dir(&private).expect("mkdir");
+    let (uid, gid, _) = Who::User.account();
+    std::os::unix::fs::chown(&private, Some(uid), Some(gid)).expect("chown");
+    let mut command = session.creel("ps");
+    command.env("XDG_RUNTIME_DIR", &private);
+    said(command).ok();
+    assert!(private.join("creel/sessions").exists());
+}
+
+// Killing needs the first process, which a pause stops: the session runs for that, and is paused again.
+each!(a_command_ends_in_a_paused_session);
+fn a_command_ends_in_a_paused_session(who: Who) {
+    let session = Session::new(who);
+    let count = session.workspace.path().join("count");
+    let script = "i=0; while :; do i=$((i+1)); echo $i > count; done";
+    session.exec(&["--detach"], &["sh", "-c", script]).ok();
+    let mut command = session.command(
+        &["--timeout", "2s"],
+        &["sh", "-c", "touch ready; sleep 9000"],
+    );
+    let mut timed = command.spawn().expect("creel starts");
+    let mut left = session
+        .command(&[], &["sh", "-c", "touch left; sleep 9001"])
+        .spawn()
+        .expect("creel starts");
+    let path = session.workspace.path();
+    wait::until("all run", || {
+        ["count", "ready", "left"]
+            .iter()
+            .all(|name| path.join(name).exists())
+    });
+    session.verb("pause", &[]).ok();
+    // The client that goes away ends its command, and so does the time limit.
+    left.kill().expect("killed");
+    left.wait().expect("waited");
+    assert_eq!(wait::end(&mut timed).code(), Some(124));
+    wait::until("one runs", || {
+        let all = session.inspect();
+        let all = all["commands"].as_array().expect("a list").clone();
+        all.iter().filter(|one| one["state"] == "running").count() == 1
+    });
+    assert_eq!(session.state(), "paused");
+    let read = || std::fs::read_to_string(&count).unwrap_or_default();
+    wait::for_a_tick();
+    assert!(wait::still(std::time::Duration::from_millis(200), read));
+    session.verb("resume", &[]).ok();
+    let before = read();
+    wait::until("it goes on", || read() != before);
 }

@@ -3,10 +3,12 @@
 mod commands;
 mod docker;
 mod doors;
+mod faults;
 mod files;
 mod isolation;
 mod lives;
 mod net;
+mod shortage;
 mod ssh;
 mod terminal;
 
@@ -18,6 +20,48 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 use crate::support::{Who, Workspace, binary, has_cgroups, is_root};
+
+/// Gives this thread, and all that it starts, a directory of sessions of its own, so that `creel gc` and faults of the
+/// directory concern no other test: a tmpfs, with these options. False, and why, without root.
+fn own_store_with(who: Who, options: &str) -> bool {
+    use rustix::mount::{self as rx, MountFlags, MountPropagationFlags};
+    if !is_root() {
+        eprintln!("the directory of sessions is shared: without root it cannot be mounted");
+        return false;
+    }
+    // SAFETY: unshare(2) concerns this thread alone (CLONE_NEWNS implies CLONE_FS).
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rx::mount_change("/", private).expect("private");
+    // It is made by the first verb of all.
+    said(Session::named(who).creel("ps")).ok();
+    let (uid, gid, _) = who.account();
+    let options = format!("mode=700,uid={uid},gid={gid},{options}");
+    let options = std::ffi::CString::new(options).expect("a text");
+    let path = directory_of(who);
+    rx::mount(
+        "creel-it",
+        path,
+        "tmpfs",
+        MountFlags::empty(),
+        Some(&*options),
+    )
+    .expect("tmpfs");
+    true
+}
+
+/// The directory of sessions.
+fn directory_of(who: Who) -> PathBuf {
+    let state = match who.account() {
+        (0, ..) => PathBuf::from("/run/creel"),
+        (uid, ..) => match PathBuf::from(format!("/run/user/{uid}")).is_dir() {
+            true => format!("/run/user/{uid}/creel").into(),
+            false => format!("/tmp/creel-{uid}").into(),
+        },
+    };
+    state.join("sessions")
+}
 
 /// A session of a test; ended and removed on drop.
 struct Session {
@@ -123,14 +167,7 @@ impl Session {
 
     /// The session's directory.
     fn directory(&self) -> PathBuf {
-        let state = match self.who.account() {
-            (0, ..) => PathBuf::from("/run/creel"),
-            (uid, ..) => match PathBuf::from(format!("/run/user/{uid}")).is_dir() {
-                true => format!("/run/user/{uid}/creel").into(),
-                false => format!("/tmp/creel-{uid}").into(),
-            },
-        };
-        state.join("sessions").join(&self.name)
+        directory_of(self.who).join(&self.name)
     }
 }
 

@@ -13,10 +13,12 @@ use super::error::SessionError;
 use super::store::Store;
 use super::wire::{self, Ask, ExecAsk, Fds, Tell};
 use crate::command::{CommandLoop, Running};
+use crate::events::runtime;
 use crate::jail::{Mail, Said};
 use crate::signals::Signals;
 use crate::stream::{self, Budget, Pipes};
 use crate::{Cause, ExecuteError, LEAST_GRACE, SuperviseError};
+use creel_jail::fault_point::{self, Point};
 use creel_plan::CommandWatch;
 use creel_sys::socket::Wait;
 use creel_sys::{Errno, peer, readiness, signal};
@@ -162,14 +164,12 @@ impl Client {
         };
         let theirs: Vec<BorrowedFd<'_>> =
             pipes.theirs.0.iter().flatten().map(AsFd::as_fd).collect();
+        fault_point::reach(Point::ExecConnected);
         self.send(&Ask::Exec(Box::new(ask)), &theirs)?;
+        fault_point::reach(Point::ExecAsked);
         drop(pipes.theirs);
         let fault = |what| move |source| SuperviseError::Io { what, source };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(fault("starting the event loop"))?;
+        let runtime = runtime().map_err(fault("starting the event loop"))?;
         runtime.block_on(async {
             // While the keeper starts the command.
             let signals = Signals::new().map_err(fault("listening for signals"))?;
@@ -181,6 +181,7 @@ impl Client {
                 } => (output, grace, drains_early),
                 _ => return Err(self.silent().into()),
             };
+            fault_point::reach(Point::ExecHeard);
             let budget = Budget::new(output);
             let watch = CommandWatch {
                 timeout: NEVER,
@@ -199,6 +200,7 @@ impl Client {
             let grace = Duration::from_millis(grace).max(LEAST_GRACE);
             command.drain(ended.then(|| Instant::now() + grace)).await;
             remote.drained(&budget, command.finish().as_ref());
+            fault_point::reach(Point::ExecDrained);
             remote.verdict().await.ok_or_else(|| self.silent().into())
         })
     }

@@ -94,6 +94,11 @@ pub enum SessionError {
     /// The request does not have the streams that it needs, or one of them is a file.
     #[error("a stream of the command is no pipe, socket or device; redirect it")]
     Streams,
+    /// The keeper has no descriptor left for the streams of a request.
+    #[error(
+        "the session's keeper has as many files open as it may; wait for one of its commands, or make it anew with a higher limit (`ulimit -n 4096`, then `creel create --replace`)"
+    )]
+    Descriptors,
     /// The command's own group cannot be made.
     #[error("the command's own limits: {source}")]
     Group {
@@ -204,6 +209,7 @@ creel_policy::codes!(SessionError {
     Self::Ending => "session-ending",
     Self::TooMany { .. } => "session-too-many",
     Self::Streams => "session-streams",
+    Self::Descriptors => "session-descriptors",
     Self::Group { .. } => "session-group",
     Self::NoOwnLimits => "session-no-own-limits",
     Self::Beyond { .. } => "session-beyond",

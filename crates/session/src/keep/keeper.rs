@@ -15,7 +15,7 @@ use super::record::{Event, Events, Record};
 use super::serve;
 use super::session::{Keeper, Lines, UNCOVERED};
 use super::store::Claim;
-use crate::events::until;
+use crate::events::{runtime, until};
 use crate::execute::Prepared;
 use crate::jail::{Jail, JailLoop, Notes, Said};
 use crate::left::Extent;
@@ -26,6 +26,7 @@ use crate::{
 };
 use creel_jail::JailError;
 use creel_jail::covers::Fate;
+use creel_jail::fault_point::{self, Point};
 use creel_jail::protocol::{DISKS, FIRST};
 use creel_plan::PLACEHOLDER;
 use creel_sys::process::Change;
@@ -95,13 +96,10 @@ pub fn keep(
         .claim
         .directory()
         .write("record", record.as_bytes())?;
+    fault_point::reach(Point::KeeperRecorded);
     let host = prepared.host.clone();
     let running = prepared.start(&declared, None, started, Detail::Full)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(fault("starting the event loop"))?;
+    let runtime = runtime().map_err(fault("starting the event loop"))?;
     let (mut live, relay, kernel, before) = running.parts();
     let plan = Arc::clone(&live.plan);
     let local = LocalSet::new();
@@ -130,10 +128,12 @@ pub fn keep(
     served?;
     let mut keeper = Rc::into_inner(keeper).ok_or(SessionError::Ending)?;
     let exited = runtime.block_on(finish(&mut keeper, watched, started))?;
+    fault_point::reach(Point::EndReaped);
     let why = keeper.why();
     let plan = keeper.plan_now();
     let (jail, claim, events) = (keeper.jail, keeper.claim, keeper.events);
     let (told, janitor) = jail.live.clean();
+    fault_point::reach(Point::EndCleaned);
     let mut notes = Notes::default();
     notes.add(told);
     let mut exited = exited;
@@ -158,6 +158,7 @@ pub fn keep(
         "verdict": serde_json::from_str::<serde_json::Value>(&verdict.to_json()).ok(),
     });
     let _ = claim.directory().write("end", end.to_string().as_bytes());
+    fault_point::reach(Point::EndWritten);
     Ok(verdict)
 }
 
@@ -185,8 +186,10 @@ async fn live_on(
             }
         };
         if is_up {
+            fault_point::reach(Point::FirstStarted);
             let listener = keeper.claim.listen()?;
             let listener = readiness::to_read(listener).map_err(fault("listening"))?;
+            fault_point::reach(Point::KeeperListens);
             keeper.events.record(&Event::Created {
                 digest: &keeper.record.digest,
             });
@@ -194,6 +197,7 @@ async fn live_on(
             if !ready() {
                 keeper.end("its maker is gone", None);
             }
+            fault_point::reach(Point::MakerTold);
             let born = Moment::now();
             let mut accept = pin!(serve::accept(keeper, &listener));
             loop {
@@ -219,6 +223,7 @@ async fn live_on(
     }
     watched.ended(jail);
     keeper.claim.close();
+    fault_point::reach(Point::EndClosed);
     keeper.is_over();
     let until = Moment::now() + FAREWELL;
     while Rc::strong_count(keeper) > 1 && Moment::now() < until {

@@ -20,6 +20,7 @@ use crate::{Cause, Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_jail::Stdio;
 use creel_jail::branch::{Branch, OwnLimits};
 use creel_jail::cgroup::Counters;
+use creel_jail::fault_point::{self, Point};
 use creel_jail::protocol::{DISKS, Request, Stumble};
 use creel_plan::{Act, CommandPlan, Terminal};
 use creel_sys::handed::{self, Parts};
@@ -50,6 +51,8 @@ struct One<'k> {
     answer_by: Option<Moment>,
     helped: bool,
     is_started: bool,
+    /// It is being killed, and the session runs for that even if it is paused.
+    woke: bool,
     not_executed: Option<(Errno, Stumble)>,
     end: Option<CommandEnd>,
     /// The client has delivered all output.
@@ -81,6 +84,7 @@ impl<'k> One<'k> {
         fds: Fds,
     ) -> Result<(One<'k>, Option<Log>), SessionError> {
         let started = Instant::now();
+        fault_point::reach(Point::ExecTaken);
         keeper.within_limits(ask)?;
         let plan = keeper.plan_of(ask)?;
         let command = shown(&ask.command);
@@ -92,6 +96,7 @@ impl<'k> One<'k> {
             lines: vec![],
             verdict: None,
         })?;
+        fault_point::reach(Point::ExecAdmitted);
         let group = |e: creel_jail::cgroup::CgroupError| match e.source.kind() {
             std::io::ErrorKind::Unsupported => SessionError::NoOwnLimits,
             _ => SessionError::Group {
@@ -116,6 +121,7 @@ impl<'k> One<'k> {
             .map(Branch::open)
             .transpose()
             .map_err(group)?;
+        fault_point::reach(Point::ExecGrouped);
         let (streams, log) = match ask.detach {
             true => {
                 let (streams, log) = log(keeper, place.number)?;
@@ -134,7 +140,9 @@ impl<'k> One<'k> {
             command: place.number,
             grouped: branch.is_some(),
         };
+        fault_point::reach(Point::ExecLaidOut);
         keeper.jail.live.request(request, &all).map_err(first)?;
+        fault_point::reach(Point::ExecRequested);
         keeper.events.record(&Event::Exec {
             number: place.number,
             command: &command,
@@ -154,6 +162,7 @@ impl<'k> One<'k> {
             answer_by: Some(Moment::now() + START),
             helped: false,
             is_started: false,
+            woke: false,
             not_executed: None,
             end: None,
             drained: false,
@@ -170,6 +179,7 @@ impl<'k> One<'k> {
             grace: self.plan.watch.grace,
             drains_early: true,
         });
+        fault_point::reach(Point::ExecTold);
         let mut here = true;
         let timeout = Moment::now() + Duration::from_millis(self.plan.watch.timeout);
         while self.end.is_none() && !self.keeper.over.get() {
@@ -191,8 +201,11 @@ impl<'k> One<'k> {
             }
         }
         self.hear(Some(client));
+        fault_point::reach(Point::ExecEnded);
         // Its descendants end with it: nothing else writes to its streams.
         self.sweep();
+        self.rest();
+        fault_point::reach(Point::ExecSwept);
         let mut told = false;
         while here && !self.drained {
             tokio::select! {
@@ -213,6 +226,7 @@ impl<'k> One<'k> {
             }
         }
         let verdict = self.judge(full);
+        fault_point::reach(Point::ExecJudged);
         client.tell(&Tell::Verdict {
             exit_status: verdict.exit_status,
             exited: verdict.kind == Kind::Exited,
@@ -258,6 +272,7 @@ impl<'k> One<'k> {
         }
         self.hear(None);
         self.sweep();
+        self.rest();
         budget.jail_ended();
         if copy.is_some() {
             loss = finished(&mut copy).await.loss();
@@ -361,6 +376,10 @@ impl<'k> One<'k> {
     }
 
     fn end_politely(&mut self, cause: Cause) {
+        if self.keeper.paused.get() {
+            // It cannot act on SIGTERM.
+            return self.kill(cause);
+        }
         self.cause = self.cause.or(Some(cause));
         self.signal(signal::TERM);
         self.signal(signal::CONT);
@@ -369,6 +388,9 @@ impl<'k> One<'k> {
 
     fn kill(&mut self, cause: Cause) {
         self.cause = self.cause.or(Some(cause));
+        if !std::mem::replace(&mut self.woke, true) {
+            self.keeper.wake();
+        }
         self.signal(signal::KILL);
         self.sweep();
         // One kill is enough, and the deadline must not fire again at once.
@@ -380,6 +402,11 @@ impl<'k> One<'k> {
     /// is killed; if that does not help, the session is ended, since its first process holds requests that would run
     /// later, without an owner.
     fn free_first(&mut self) {
+        if self.keeper.paused.get() && !self.woke {
+            // It cannot answer, and need not.
+            self.answer_by = Some(Moment::now() + START);
+            return;
+        }
         let could_help = self.keeper.jail.live.kill_strays();
         if self.helped || !could_help {
             self.keeper.end("its first process did not answer", None);
@@ -394,6 +421,13 @@ impl<'k> One<'k> {
     fn sweep(&self) {
         if let Some(branch) = &self.branch {
             branch.kill();
+        }
+    }
+
+    /// It has ended: a paused session need not run for it any more.
+    fn rest(&mut self) {
+        if std::mem::take(&mut self.woke) {
+            self.keeper.rest();
         }
     }
 
@@ -486,9 +520,10 @@ impl<'k> One<'k> {
         verdict
     }
 
-    fn leave(self, verdict: &Verdict) {
+    fn leave(mut self, verdict: &Verdict) {
         let exit_status = verdict.exit_status;
         let number = self.place.number;
+        self.rest();
         self.keeper.events.record(&Event::End {
             number,
             exit_status,
@@ -499,6 +534,7 @@ impl<'k> One<'k> {
             job.verdict = serde_json::from_str(&verdict.to_json()).ok();
         }
         drop(self.branch);
+        fault_point::reach(Point::ExecLeft);
         drop(self.place);
     }
 }

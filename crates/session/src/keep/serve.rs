@@ -20,8 +20,9 @@ use super::record::Event;
 use super::session::{Job, Keeper};
 use super::store;
 use super::wire::{self, Ask, Fds, Tell};
-use creel_sys::readiness;
+use creel_jail::fault_point::{self, Point};
 use creel_sys::socket::Wait;
+use creel_sys::{Errno, readiness};
 
 /// A client.
 pub(super) struct Connection {
@@ -41,8 +42,19 @@ impl Connection {
         let heard = self.socket.async_io(Interest::READABLE, |socket| {
             wire::receive::<Ask>(socket.as_fd(), Wait::No)
         });
+        let heard = heard.await;
+        if let Err(error) = &heard
+            && Errno::from_io_error(error) == Some(Errno::MFILE)
+        {
+            let error = SessionError::Descriptors;
+            self.tell(&Tell::Refused {
+                code: error.code().into(),
+                text: error.to_string(),
+                status: error.status(),
+            });
+        }
         // A client that breaks the form is treated as one that is gone.
-        let heard = heard.await.ok().flatten();
+        let heard = heard.ok().flatten();
         self.told_of_stop.set(false);
         heard
     }
@@ -94,7 +106,7 @@ pub(super) async fn accept(keeper: &Rc<Keeper>, listener: &AsyncFd<OwnedFd>) -> 
             )?)
         });
         match one.await {
-            Ok(client) if store::is_own(&client) => {
+            Ok(client) if is_own(&client).await => {
                 if let Ok(client) = readiness::to_read(client) {
                     let keeper = Rc::clone(keeper);
                     let client = Connection {
@@ -111,6 +123,21 @@ pub(super) async fn accept(keeper: &Rc<Keeper>, listener: &AsyncFd<OwnedFd>) -> 
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(_) => {}
+        }
+    }
+}
+
+/// How long a client waits for a descriptor with which the keeper looks at it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the client is the user's own. While no descriptor is left to look at it, it waits for one of the others.
+async fn is_own(client: &OwnedFd) -> bool {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match store::is_own(client) {
+            Ok(own) => return own,
+            Err(_) if tokio::time::Instant::now() >= until => return false,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
@@ -168,6 +195,7 @@ async fn one_request(keeper: &Rc<Keeper>, connection: &Connection) -> bool {
         }
         Ask::Kill => {
             act("kill");
+            fault_point::reach(Point::EndAsked);
             keeper.end("creel kill, rm --force or create --replace", None);
             ended(keeper, connection).await;
         }

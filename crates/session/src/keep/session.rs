@@ -56,6 +56,9 @@ pub(super) struct Keeper {
     /// Detached commands that have ended: number and exit status.
     pub ended: RefCell<BTreeMap<u32, Job>>,
     pub paused: Cell<bool>,
+    /// Commands that are being killed: while there are any, the session's group is not frozen, since neither they nor
+    /// pid 1 could act.
+    awake: Cell<u32>,
     /// The jail has ended.
     pub over: Cell<bool>,
     /// The end was asked for.
@@ -140,6 +143,7 @@ impl Keeper {
             running: RefCell::default(),
             ended: RefCell::default(),
             paused: Cell::new(false),
+            awake: Cell::new(0),
             over: Cell::new(false),
             asked: Cell::new(false),
             why: Cell::new("its first process ended"),
@@ -309,6 +313,8 @@ impl Keeper {
             return false;
         }
         match pause {
+            // It is frozen when the commands that are being killed have ended.
+            true if self.awake.get() > 0 => {}
             // Without a group that can be frozen, by signals.
             true if !self.jail.live.freeze() => self.jail.live.signal(signal::TSTP),
             true => {}
@@ -318,6 +324,23 @@ impl Keeper {
             }
         }
         true
+    }
+
+    /// Lets a paused session run until [`Keeper::rest`], so that a command can be killed in it.
+    pub fn wake(&self) {
+        self.awake.set(self.awake.get() + 1);
+        if self.paused.get() {
+            self.jail.live.thaw();
+        }
+    }
+
+    /// Ends [`Keeper::wake`].
+    pub fn rest(&self) {
+        self.awake.set(self.awake.get().saturating_sub(1));
+        if self.awake.get() == 0 && self.paused.get() {
+            // Without a group, the session was stopped by signals, and stayed so.
+            self.jail.live.freeze();
+        }
     }
 
     /// Sends a signal to every command. pid 1 is not one: SIGKILL or SIGSTOP would end or stop the session.

@@ -24,6 +24,7 @@ use rustix::net::{
 };
 
 use super::error::SessionError;
+use creel_jail::fault_point::{self, Point};
 use creel_jail::spawn;
 use creel_sys::peer::{self, Peer};
 use creel_sys::{Errno, host};
@@ -209,10 +210,21 @@ impl Store {
     pub fn claim(&self, name: &str) -> Result<Claim> {
         check(name)?;
         let path = self.path.join(name);
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
+        let made = match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fault(&path)(e)),
+            made => made.is_ok(),
+        };
+        let claimed = self.claim_in(name, &path);
+        match &claimed {
+            Ok(claim) if !made => claim.clear()?,
+            // Only if it is empty: another process may have claimed it.
+            Err(_) if made => drop(fs::remove_dir(&path)),
             _ => {}
         }
+        claimed
+    }
+
+    fn claim_in(&self, name: &str, path: &Path) -> Result<Claim> {
         let busy = || SessionError::Busy { name: name.into() };
         // Removed in between, by `rm`.
         let directory = self.open(name)?.ok_or_else(busy)?;
@@ -221,24 +233,25 @@ impl Store {
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let nofollow = OFlags::NOFOLLOW.bits() as i32;
         let lock = options.custom_flags(nofollow).open(&place);
-        let lock = lock.map_err(fault(&path.join("lock")))?;
+        let lock = lock.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => busy(),
+            _ => fault(&path.join("lock"))(e),
+        })?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
         // `remove` may have taken the lock or the directory away before it was locked.
         let same = |meta: fs::Metadata| (meta.dev(), meta.ino());
         let is_there =
             lock.metadata().map(same).ok() == fs::symlink_metadata(&place).map(same).ok();
         let is_named =
-            directory.file.metadata().map(same).ok() == fs::symlink_metadata(&path).map(same).ok();
+            directory.file.metadata().map(same).ok() == fs::symlink_metadata(path).map(same).ok();
         if !is_there || !is_named {
             return Err(busy());
         }
-        let claim = Claim {
+        Ok(Claim {
             name: name.into(),
             directory,
             _lock: lock,
-        };
-        claim.clear()?;
-        Ok(claim)
+        })
     }
 
     /// Removes what a session that has ended has left. False if there is none of this name.
@@ -255,7 +268,9 @@ impl Store {
             Err(error) => return Err(error),
         }
         let claim = self.claim(name)?;
+        fault_point::reach(Point::RemoveClaimed);
         let _ = fs::remove_file(claim.directory.at("lock"));
+        fault_point::reach(Point::RemoveCleared);
         let removed = fs::remove_dir(&path).map_err(fault(&path));
         drop(claim);
         removed.map(|()| true)
@@ -321,6 +336,14 @@ impl Claim {
         &self.directory
     }
 
+    /// Removes what was claimed, before anything of a session is made. Opens nothing: descriptors may have run out.
+    pub fn discard(self) {
+        for name in FILES.into_iter().chain(["lock"]) {
+            let _ = fs::remove_file(self.directory.at(name));
+        }
+        let _ = fs::remove_dir(&self.directory.path);
+    }
+
     /// Removes the files of an earlier session.
     fn clear(&self) -> Result<()> {
         let path = self.directory.at("");
@@ -365,9 +388,9 @@ impl Claim {
     }
 }
 
-/// Whether the process at the other end is the user's own, and in no jail.
-pub fn is_own(socket: &OwnedFd) -> bool {
-    matches!(peer::of(socket.as_fd()), Ok(Peer::Own | Peer::Root))
+/// Whether the process at the other end is the user's own, and in no jail. An error if no descriptor is left to look.
+pub fn is_own(socket: &OwnedFd) -> std::result::Result<bool, Errno> {
+    Ok(matches!(peer::of(socket.as_fd())?, Peer::Own | Peer::Root))
 }
 
 #[cfg(test)]

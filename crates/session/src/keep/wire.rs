@@ -305,7 +305,7 @@ pub fn receive<T: DeserializeOwned>(
     wait: Wait,
 ) -> io::Result<Option<(T, Fds)>> {
     let mut packet = vec![0; PACKET];
-    let (length, mut fds) = match socket::receive(from, &mut packet, wait) {
+    let (length, mut fds) = match socket::receive_whole(from, &mut packet, wait) {
         Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(None),
         other => other?,
     };
