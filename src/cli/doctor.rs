@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::flags::FlagArgs;
 use super::policies::PolicyArgs;
 use super::run;
-use super::run::args::RunArgs;
+use super::run::args::{JailArgs, RunArgs};
 use creel_jail::{gitnames, obstacle, probe};
 use creel_plan::resolve::NEWEST_LANDLOCK_ABI;
 use creel_plan::{CgroupLayout, Host, IdMode};
@@ -124,14 +124,17 @@ fn checks(host: &Host) -> Vec<Check> {
 /// A jail without policy layers and without the caller's files, so a failure is the host's.
 fn plain_jail() -> RunArgs {
     RunArgs {
-        policies: PolicyArgs {
-            none: true,
-            ..PolicyArgs::default()
-        },
-        flags: FlagArgs {
-            workspace: Some("none".into()),
-            allow_degraded: vec![Degradable::Cgroup],
-            ..FlagArgs::default()
+        jail: JailArgs {
+            policies: PolicyArgs {
+                none: true,
+                ..PolicyArgs::default()
+            },
+            flags: FlagArgs {
+                workspace: Some("none".into()),
+                allow_degraded: vec![Degradable::Cgroup],
+                ..FlagArgs::default()
+            },
+            ..JailArgs::default()
         },
         no_tty: true,
         command: vec!["/bin/true".into()],

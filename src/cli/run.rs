@@ -33,8 +33,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
         return create::run_detached(args);
     }
     streams::check()?;
-    if !args.publish_anyway {
-        only_loopback(&args.publish)?;
+    if !args.jail.publish_anyway {
+        only_loopback(&args.jail.publish)?;
     }
     let mut status = Status::open(args.status_fd, args.status_file.as_deref())?;
     let id = host::random_id();
@@ -126,7 +126,7 @@ pub fn declared(args: &RunArgs, id: &str, stays: bool) -> Result<Declared, Failu
     };
     let place = Place::here();
     let roots = place.roots(asked.workspace.as_deref());
-    let layers = Layers::load(&args.policies.named(), &roots)?;
+    let layers = Layers::load(&args.jail.policies.named(), &roots)?;
     let mut tell = |line: &str| {
         if !args.quiet {
             say(line);

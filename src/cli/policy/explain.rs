@@ -13,7 +13,7 @@ use crate::cli::flags::FlagArgs;
 use crate::cli::hint::say;
 use crate::cli::policies::PolicyArgs;
 use crate::cli::run;
-use crate::cli::run::args::RunArgs;
+use crate::cli::run::args::{JailArgs, RunArgs};
 use creel_jail::{self as jail, globs::MOST_ENTRIES};
 use creel_plan::explain::{Row, rows};
 use creel_plan::{Host, Plan};
@@ -67,7 +67,10 @@ pub struct ExplainArgs {
 
 pub fn run(args: &ExplainArgs) -> Result<u8, Failure> {
     let asked = run::asked(&RunArgs {
-        flags: args.flags.clone(),
+        jail: JailArgs {
+            flags: args.flags.clone(),
+            ..JailArgs::default()
+        },
         command: args.command.clone(),
         ..RunArgs::default()
     })?;

@@ -12,6 +12,32 @@ use creel_plan::request::Publish;
 
 pub const ABOUT: &str = "Run one command in a jail";
 
+/// What a jail is made of: the same for `creel run` and `creel create`
+#[derive(clap::Args, Default, Clone)]
+pub struct JailArgs {
+    #[command(flatten)]
+    pub policies: PolicyArgs,
+
+    #[command(flatten)]
+    pub flags: FlagArgs,
+
+    /// Working directory of commands [default: the workspace]
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
+    pub workdir: Option<PathBuf>,
+
+    /// Hide the host's uptime: use a time namespace whose clocks start with the jail
+    #[arg(long)]
+    pub time_ns: bool,
+
+    /// Let the host connect to a server in the jail [default address: the host's loopback]
+    #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = network::publish)]
+    pub publish: Vec<Publish>,
+
+    /// Allow --publish on addresses other than loopback, where other machines may connect
+    #[arg(long)]
+    pub publish_anyway: bool,
+}
+
 /// Run one command in a jail
 #[derive(clap::Args, Default)]
 #[command(
@@ -21,18 +47,7 @@ pub const ABOUT: &str = "Run one command in a jail";
 )]
 pub struct RunArgs {
     #[command(flatten)]
-    pub policies: PolicyArgs,
-
-    #[command(flatten)]
-    pub flags: FlagArgs,
-
-    /// Working directory of the command [default: the workspace]
-    #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<PathBuf>,
-
-    /// Hide the host's uptime: use a time namespace whose clocks start with the jail
-    #[arg(long)]
-    pub time_ns: bool,
+    pub jail: JailArgs,
 
     /// Write the verdict as JSON to this open descriptor
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
@@ -41,14 +56,6 @@ pub struct RunArgs {
     /// Write the verdict as JSON to this new or regular file; for a pipe or a device use --status-fd 3 3>PATH
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub status_file: Option<PathBuf>,
-
-    /// Let the host connect to a server in the jail [default address: the host's loopback]
-    #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = network::publish)]
-    pub publish: Vec<Publish>,
-
-    /// Allow --publish on addresses other than loopback, where other machines may connect
-    #[arg(long)]
-    pub publish_anyway: bool,
 
     /// Search all writable trees for files that host programs obey, without a time limit [default: 5 ms]
     #[arg(long)]

@@ -227,7 +227,10 @@ fn elsewhere(args: &RunArgs, declared: &Declared, verdict: &Verdict) -> Option<S
         None => std::env::current_dir().ok()?,
     };
     let system = ["/usr", "/bin", "/sbin", "/etc"].map(PathBuf::from);
-    let mut there = system.iter().chain([&workspace]).chain(&args.flags.exec);
+    let mut there = system
+        .iter()
+        .chain([&workspace])
+        .chain(&args.jail.flags.exec);
     if there.any(|tree| std::fs::canonicalize(tree).is_ok_and(|tree| real.starts_with(tree))) {
         return None;
     }
@@ -247,7 +250,7 @@ fn again(args: &RunArgs, grants: &[&Path], program: &Path) -> String {
     let given = std::env::args_os().skip(2).take_while(|word| word != "--");
     let shown = |word: OsString| {
         let word = word.to_string_lossy().into_owned();
-        let values = args.flags.env.iter().filter_map(|text| {
+        let values = args.jail.flags.env.iter().filter_map(|text| {
             let text = text.to_str()?;
             let (name, _) = text.split_once('=')?;
             Some(format!("{}{name}=...", word.strip_suffix(text)?))

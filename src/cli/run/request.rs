@@ -17,7 +17,7 @@ use creel_sys::{fd, pty};
 
 /// The requests of the flags, in addition to the policy.
 pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
-    let flags = &args.flags;
+    let flags = &args.jail.flags;
     let (workspace, workspace_at, workspace_mode) = match &flags.workspace {
         Some(text) => workspace(text)?,
         None => (None, None, None),
@@ -37,16 +37,16 @@ pub fn asked(args: &RunArgs) -> Result<Asked, Failure> {
         exec: mapped::all("--exec", &flags.exec)?,
         allow_net: network::rules(&flags.allow_net)?,
         env,
-        workdir: args.workdir.clone(),
+        workdir: args.jail.workdir.clone(),
         limits: flags.limits(),
         allow_degraded: flags.allow_degraded.clone(),
         terminal: terminal(args),
-        clocks: match args.time_ns {
+        clocks: match args.jail.time_ns {
             true => Clocks::Jail,
             false => Clocks::Host,
         },
-        publish: args.publish.clone(),
-        publish_on: match args.publish_anyway {
+        publish: args.jail.publish.clone(),
+        publish_on: match args.jail.publish_anyway {
             true => PublishOn::Any,
             false => PublishOn::Loopback,
         },

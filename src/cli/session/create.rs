@@ -4,24 +4,18 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::ValueHint;
 use serde::{Deserialize, Serialize};
 
 use super::exec::{self, Done};
 use super::{failure, store};
 use crate::cli::answer;
 use crate::cli::failure::Failure;
-use crate::cli::flags::FlagArgs;
 use crate::cli::hint::say;
-use crate::cli::network;
-use crate::cli::policies::PolicyArgs;
-use crate::cli::run::args::RunArgs;
+use crate::cli::run::args::{JailArgs, RunArgs};
 use crate::cli::run::{declared, lines};
 use creel_jail::fault_point::{self, Point};
-use creel_plan::request::Publish;
 use creel_policy::Span;
 use creel_session::declare::only_loopback;
 use creel_session::keep::client::Client;
@@ -74,7 +68,7 @@ impl Mode {
 }
 
 /// Make a session: a jail that stays, for commands of `creel exec`
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 #[command(
     after_help = "Exit status: 0; 1 if --mode leaves the key on the host, so that no session is made and no name \
     printed; 125 creel itself failed. Prints the session's name. A session of this name that was made the same way is kept; \
@@ -118,26 +112,7 @@ pub struct CreateArgs {
     pub replace: bool,
 
     #[command(flatten)]
-    pub policies: PolicyArgs,
-
-    #[command(flatten)]
-    pub flags: FlagArgs,
-
-    /// Working directory of the commands [default: the workspace]
-    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::AnyPath)]
-    pub workdir: Option<PathBuf>,
-
-    /// Hide the host's uptime: use a time namespace whose clocks start with the jail
-    #[arg(long)]
-    pub time_ns: bool,
-
-    /// Let the host connect to a server in the jail [default address: the host's loopback]
-    #[arg(long, value_name = "[ADDR:]HOSTPORT[:PORT]", value_parser = network::publish)]
-    pub publish: Vec<Publish>,
-
-    /// Allow --publish on addresses other than loopback, where other machines may connect
-    #[arg(long)]
-    pub publish_anyway: bool,
+    pub jail: JailArgs,
 
     /// Print nothing but the name
     #[arg(short, long)]
@@ -165,7 +140,7 @@ enum Birth {
 
 pub fn run(args: &CreateArgs) -> Result<u8, Failure> {
     if let (Some(mode), Some(key)) = (args.mode, &args.session)
-        && !mode.jails(key, args.policies.agent.as_deref())
+        && !mode.jails(key, args.jail.policies.agent.as_deref())
     {
         // Not with --quiet either: what runs without a jail is said.
         say(&format!(
@@ -182,21 +157,9 @@ pub fn run(args: &CreateArgs) -> Result<u8, Failure> {
 pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
     let args_of_session = CreateArgs {
         name: args.name.clone(),
-        named: None,
-        session: None,
-        scope: None,
-        mode: None,
-        label: vec![],
-        idle_timeout: None,
-        max_age: None,
-        replace: false,
-        policies: args.policies.clone(),
-        flags: args.flags.clone(),
-        workdir: args.workdir.clone(),
-        time_ns: args.time_ns,
-        publish: args.publish.clone(),
-        publish_anyway: args.publish_anyway,
+        jail: args.jail.clone(),
         quiet: args.quiet,
+        ..CreateArgs::default()
     };
     let name = make(&args_of_session)?;
     let command = args.command.iter();
@@ -221,8 +184,8 @@ pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
 
 /// Makes the session, or finds the one that is there; returns its name.
 pub fn make(args: &CreateArgs) -> Result<String, Failure> {
-    if !args.publish_anyway {
-        only_loopback(&args.publish)?;
+    if !args.jail.publish_anyway {
+        only_loopback(&args.jail.publish)?;
     }
     let name = name(args);
     store::check(&name).map_err(|e| failure(&e))?;
@@ -260,7 +223,7 @@ fn name(args: &CreateArgs) -> String {
     if let Some(name) = args.name.as_ref().or(args.named.as_ref()) {
         return name.clone();
     }
-    let agent = args.policies.agent.as_deref().unwrap_or("main");
+    let agent = args.jail.policies.agent.as_deref().unwrap_or("main");
     let key = args.session.as_deref().unwrap_or("main");
     let hashed = |kind: &str, text: String| {
         let digest = creel_policy::digest(text.as_bytes());
@@ -431,12 +394,7 @@ pub fn declare(args: &CreateArgs) -> Result<Declared, Failure> {
 /// The flags as those of `creel run`.
 fn as_run(args: &CreateArgs) -> RunArgs {
     RunArgs {
-        policies: args.policies.clone(),
-        flags: args.flags.clone(),
-        workdir: args.workdir.clone(),
-        time_ns: args.time_ns,
-        publish: args.publish.clone(),
-        publish_anyway: args.publish_anyway,
+        jail: args.jail.clone(),
         no_tty: true,
         quiet: args.quiet,
         ..RunArgs::default()

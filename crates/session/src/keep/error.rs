@@ -129,7 +129,7 @@ pub enum SessionError {
     },
     /// The command has no plan in this session.
     #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    Resolve(Box<ResolveError>),
     /// A newer creel asks an older keeper.
     #[error(
         "this session was made by creel {creel}, which does not know this request; make it anew with `creel create --replace`"
@@ -187,7 +187,7 @@ pub enum SessionError {
     TooManyChanges { most: usize },
     /// It is more than the platform's or operator's policy grants, or no loopback.
     #[error(transparent)]
-    Declare(#[from] DeclareError),
+    Declare(Box<DeclareError>),
     /// The session has no such job.
     #[error("the session has no job {number}; `creel jobs NAME` lists them")]
     NoJob { number: u32 },
@@ -228,6 +228,18 @@ creel_policy::codes!(SessionError {
     Self::Resolve(error) => error.code(),
     Self::Declare(error) => error.code(),
 });
+
+impl From<ResolveError> for SessionError {
+    fn from(error: ResolveError) -> SessionError {
+        SessionError::Resolve(Box::new(error))
+    }
+}
+
+impl From<DeclareError> for SessionError {
+    fn from(error: DeclareError) -> SessionError {
+        SessionError::Declare(Box::new(error))
+    }
+}
 
 impl SessionError {
     /// The exit status of a verb that fails with this error.

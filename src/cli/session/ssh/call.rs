@@ -67,7 +67,7 @@ impl Call {
             Some(text) => port_of(text)?,
             None => PORT,
         };
-        let asked = settings.get("requesttty").map(|text| terminal(text));
+        let asked = settings.get("requesttty").map(terminal);
         Ok(Call {
             destination: Destination {
                 user: settings.get("user").map(str::to_owned),
@@ -82,7 +82,7 @@ impl Call {
             no_stdin: given.no_stdin || settings.get("stdinnull").is_some_and(|text| text == "yes"),
             env: settings
                 .get("setenv")
-                .map_or(Ok(BTreeMap::new()), |text| settings::variables(text))?,
+                .map_or(Ok(BTreeMap::new()), settings::variables)?,
         })
     }
 }
