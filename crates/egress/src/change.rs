@@ -29,7 +29,7 @@ pub const ALLOWED: &str = "creel net allow";
 /// See [`ALLOWED`].
 pub const DENIED: &str = "creel net deny";
 
-/// What the relay serves.
+/// The state of the relay that a change concerns.
 pub(super) struct Served {
     pub gate: Rc<Gate>,
     pub store: Rc<Store>,

@@ -86,7 +86,7 @@ pub enum ToRelay {
     Change {
         /// Identifies the change.
         number: u64,
-        /// What changes.
+        /// The change.
         change: Change,
     },
     /// connect(2) was called for a [`FromRelay::Dial`].

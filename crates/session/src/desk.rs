@@ -1,5 +1,5 @@
-//! Where a keeper leaves changes for its relay: the loop of the jail, which has the relay's socket, takes them one by
-//! one and brings the answers back.
+//! The queue of changes from a keeper to its relay. The loop of the jail, which has the relay's socket, takes them one
+//! by one and brings the answers back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};

@@ -90,7 +90,7 @@ impl Egress {
         })
     }
 
-    /// Where changes of the rules are left for the relay.
+    /// The queue of changes for the relay.
     pub fn desk(&self) -> &Rc<Desk> {
         &self.desk
     }

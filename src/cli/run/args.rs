@@ -12,7 +12,7 @@ use creel_plan::request::Publish;
 
 pub const ABOUT: &str = "Run one command in a jail";
 
-/// What a jail is made of: the same for `creel run` and `creel create`
+/// The flags that make a jail: the same for `creel run` and `creel create`
 #[derive(clap::Args, Default, Clone)]
 pub struct JailArgs {
     #[command(flatten)]

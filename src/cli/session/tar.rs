@@ -35,7 +35,7 @@ pub enum TarError {
     Io(#[from] io::Error),
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     File,

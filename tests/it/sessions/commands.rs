@@ -59,6 +59,32 @@ fn streams(who: Who) {
     assert!(read.out.starts_with("in the file\npipe:"), "{read:?}");
 }
 
+// The client tells that all output is delivered when the streams have ended, which may be long before the command ends.
+each!(a_command_without_streams_runs_to_its_end);
+fn a_command_without_streams_runs_to_its_end(who: Who) {
+    let session = Session::new(who);
+    let closes = "echo first; exec >&- 2>&-;";
+    let late = session.sh(&format!("{closes} sleep 0.3; exit 3")).status(3);
+    assert_eq!(late.out, "first\n");
+    session
+        .sh(&format!("{closes} sleep 0.1; kill -9 $$"))
+        .status(137);
+    let script = format!("{closes} touch closed; sleep 60");
+    let limited = session
+        .exec(&["--timeout", "300ms"], &["sh", "-c", &script])
+        .status(124);
+    assert_eq!(limited.out, "first\n");
+    // A signal still reaches it.
+    let closed = session.workspace.path().join("closed");
+    std::fs::remove_file(&closed).expect("it is there");
+    let mut command = session.command(&[], &["sh", "-c", &script]);
+    let mut child = command.stdout(Stdio::null()).spawn().expect("creel starts");
+    wait::until("it has closed them", || closed.exists());
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGINT).expect("the client is there");
+    assert_eq!(wait::end(&mut child).code(), Some(130));
+}
+
 each!(a_stream_that_is_a_directory_is_refused);
 fn a_stream_that_is_a_directory_is_refused(who: Who) {
     let session = Session::new(who);

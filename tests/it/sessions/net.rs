@@ -294,7 +294,7 @@ fn a_denial_ends_the_connections_that_it_concerns(who: Who) {
     assert!(session.runs(&kept));
     session.net("deny", &["*"]).ok();
     assert_eq!(session.end_of(&kept), "ConnectionResetError");
-    // What was taken back is no longer allowed, and what stays has a new connection.
+    // A rule that was taken back no longer allows; one that stays serves a new connection.
     session.net("reset", &[]).ok();
     session.net("allow", &["other.test:7000"]).ok();
     let kept = session.reader("other.test", STREAM);
@@ -384,7 +384,7 @@ const SERVER: &str = "import socket\n\
     while True:\n  \
       c, _ = s.accept(); c.sendall(b'hello'); held = held[-2:] + [c]";
 
-/// What a server behind a port says first.
+/// The first words of a server behind a port.
 fn hello(port: u16) -> std::io::Result<(String, TcpStream)> {
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
     client.set_read_timeout(Some(Duration::from_secs(30)))?;

@@ -1,5 +1,5 @@
-//! What a session needs runs out: room on the disk, processes, descriptors, a directory that can be written. Each is
-//! an error with a code, and nothing that was there is lost.
+//! A session runs out of room on the disk, processes, descriptors or writable directories. Each is an error with a
+//! code, and nothing that was there is lost.
 
 use std::process::Command;
 

@@ -7,7 +7,7 @@ use super::network::{List, Mode, Network, OnMiss};
 use super::rule::{Rule, RuleError, To, parse};
 use crate::origin::Origin;
 
-/// What an operator has allowed and denied since a session was made.
+/// The rules that an operator has allowed and denied since a session was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Allowed in addition.
@@ -74,7 +74,7 @@ impl Changes {
         let mut left = BTreeSet::new();
         for denial in &self.deny {
             if !includes(&rule.to, &denial.to) {
-                // What it denies beside the destination stays denied, and so it stays whole.
+                // It denies more than the destination; the rest must stay denied, so the denial stays whole.
                 if includes(&denial.to, &rule.to) && meets(denial, rule) {
                     return Err(Box::new(denial.clone()));
                 }

@@ -145,7 +145,7 @@ pub enum SessionError {
         "the session's relay has ended, and its network with it; make the session anew with `creel create --replace`"
     )]
     RelayGone,
-    /// What was named is no destination.
+    /// The argument names no destination.
     #[error("{asked}: it {source}")]
     Destination {
         asked: String,

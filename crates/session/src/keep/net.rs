@@ -82,7 +82,7 @@ struct Made {
     what: Vec<String>,
 }
 
-/// Whoever made it.
+/// The client that made a change.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct By {
     uid: u32,

@@ -88,7 +88,7 @@ pub enum Ask {
     Kill,
     /// Change the session's network.
     Net {
-        /// What changes.
+        /// The change.
         change: NetChange,
     },
     /// Stop every process.

@@ -1,4 +1,4 @@
-//! What is asked about docker itself and about images, of which creel has none.
+//! The verbs about docker itself and about images, of which creel has none.
 
 use std::ffi::OsString;
 

@@ -35,7 +35,7 @@ const NOT_WRITABLE: [&str; 2] = ["/run", "/var/tmp"];
 pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
     let given = Given::read(arguments, CREATE)?;
     let container = container(&given)?;
-    // What a policy forbids is refused now, and not at the start.
+    // Refuses at once, not at the start, if the policy forbids something.
     let args = made_with(&container)?;
     network(&container, &args)?;
     container.keep()?;

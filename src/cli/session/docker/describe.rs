@@ -1,4 +1,4 @@
-//! What `creel-docker inspect` and `ps` say about containers, in docker's names.
+//! The answers of `creel-docker inspect` and `ps` about containers, in docker's names.
 
 use std::collections::BTreeMap;
 

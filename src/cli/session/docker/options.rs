@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-/// What becomes of a flag.
+/// The treatment of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// It is honoured.

@@ -25,7 +25,7 @@ pub struct Call {
     pub env: BTreeMap<String, String>,
 }
 
-/// Where a command runs: the session's key.
+/// The host of a command: the session's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     pub user: Option<String>,
@@ -87,7 +87,7 @@ impl Call {
     }
 }
 
-/// What the arguments say.
+/// The arguments, parsed.
 #[derive(Default)]
 struct Given {
     host: String,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-/// What becomes of an option.
+/// The treatment of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// It is honoured.
