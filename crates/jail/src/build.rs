@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{self as rx, CWD, Mode, OFlags, ResolveFlags};
 
+use super::client;
 use super::netns;
 use super::protocol::{HELD, Message};
 use super::step::{Build, Options, Place, Tree};
@@ -122,6 +123,7 @@ impl<'a> Building<'a> {
                 mode,
                 contents,
             } => self.file(path, *mode, contents),
+            Build::Client { program, socket } => self.client(program, socket),
             Build::Tree {
                 path,
                 at,
@@ -318,6 +320,17 @@ impl<'a> Building<'a> {
             n if n == contents.len() => Ok(()),
             _ => Err(Errno::NOSPC),
         }
+    }
+
+    /// The root is not executable: the client's file alone is on a mount that is.
+    fn client(&self, program: &CStr, path: &CStr) -> Result<()> {
+        self.file(program, 0o555, client::PROGRAM)?;
+        let copy = mount::copy_one(self.root()?, program)?;
+        mount::make_executable(copy.as_fd())?;
+        self.settle(copy, program, Place::Own, None)?;
+        let socket = socket::listen_beneath(self.root()?, path, client::BACKLOG)?;
+        let message = Message::Listens.encode();
+        socket::send(self.socket.as_fd(), &message, &[socket.as_fd()])
     }
 
     /// Makes the sources of covers: read-only mounts of an empty file, empty directories and a socket.

@@ -305,6 +305,10 @@ impl Site<'_> {
                     over,
                 }
             }
+            Act::Client { program, socket } => Build::Client {
+                program: relative(program),
+                socket: relative(socket),
+            },
             Act::Trust { path, by } => Build::Trust {
                 path: relative(path),
                 at: Place::of(jail, path),

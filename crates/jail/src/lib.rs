@@ -29,6 +29,7 @@ pub mod branch;
 mod build;
 mod build_steps;
 pub mod cgroup;
+pub mod client;
 mod copier;
 pub mod covers;
 mod cstrings;

@@ -171,6 +171,8 @@ pub enum Message {
         /// The number that the supervisor gave to the command.
         command: u32,
     },
+    /// The socket of a session's client travels with this message.
+    Listens,
     /// Stdin's file travels with this message.
     Stdin {
         /// The offset of the file at the start, bytes.
@@ -217,6 +219,7 @@ impl Message {
             Message::NotExecuted { command, errno, at } => {
                 words[..4].copy_from_slice(&[3, command, errno as u32, at as u32]);
             }
+            Message::Listens => words[0] = 9,
             Message::FileDone { command, errno } => {
                 words[..3].copy_from_slice(&[8, command, errno as u32]);
             }
@@ -308,6 +311,7 @@ impl Message {
                 errno: words[2] as i32,
             },
             7 => Message::Started { command: words[1] },
+            9 => Message::Listens,
             6 => Message::Stdin {
                 position: u64::from(words[1]) | u64::from(words[2]) << 32,
             },
@@ -345,6 +349,7 @@ mod tests {
             Message::Stdin {
                 position: 5 << 32 | 9,
             },
+            Message::Listens,
             Message::Terminal { command: 9 },
             Message::Started { command: 10 },
             Message::FileDone {

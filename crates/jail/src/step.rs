@@ -66,6 +66,13 @@ pub enum Build {
         /// Written in one call; `ENOSPC` if the root has no room for them.
         contents: Vec<u8>,
     },
+    /// Makes the client of a session and its socket, and sends the socket to the supervisor.
+    Client {
+        /// The program, which this step makes.
+        program: CString,
+        /// The socket, which this step makes.
+        socket: CString,
+    },
     /// `over`: the inode that must be there, if the mount point comes from a granted tree.
     Tree {
         /// The mount point, which exists.

@@ -60,6 +60,15 @@ pub enum Act {
         /// The whole contents. An empty file is a mount point.
         contents: String,
     },
+    /// The client of a session, executable, and the socket at which the session's keeper hears it.
+    Client {
+        /// The program, absolute. Its directory exists, and no other file is in it.
+        #[serde(with = "lossless")]
+        program: PathBuf,
+        /// The socket, absolute. Its directory exists.
+        #[serde(with = "lossless")]
+        socket: PathBuf,
+    },
     /// The certificate of the jail's own authority, made when the relay starts, and a bundle of it with the
     /// host's certificates, once as PEM and once as a Java key store.
     Authority {

@@ -11,6 +11,12 @@ use creel_policy::{PathRule, Policy, WorkspaceMode};
 pub const DIRECTORY: &str = "/run/creel";
 /// The card.
 pub const CARD: &str = "/run/creel/card.md";
+/// The directory of the client.
+pub const PROGRAMS: &str = "/run/creel/bin";
+/// The client.
+pub const CLIENT: &str = "/run/creel/bin/creel";
+/// The socket at which the keeper hears the client.
+pub const SOCKET: &str = "/run/creel/socket";
 /// Lines of one list. Paths are a project's to choose, and the root of the jail is small.
 const MOST: usize = 40;
 
@@ -44,8 +50,8 @@ pub(super) fn card(policy: &Policy, view: &View) -> String {
         ("may be read", &files.read),
         ("may be written", &files.write),
         ("may be executed", &files.exec),
-        ("denied", &files.deny),
-        ("kept as they are, and not created", &files.protect),
+        ("are denied", &files.deny),
+        ("are kept as they are, and not created", &files.protect),
     ] {
         list(&mut text, title, rules.iter().map(|rule| path(rule, view)));
     }
@@ -61,11 +67,11 @@ pub(super) fn card(policy: &Policy, view: &View) -> String {
             );
             list(
                 &mut text,
-                "refused",
+                "are refused",
                 network.deny.iter().map(ToString::to_string),
             );
             text += "\nThe hosts are those of the session's start. The person who made it can allow and deny others \
-                while it runs (`creel net allow NAME HOST`): a name that resolves is allowed.\n";
+                while it runs (`creel net allow NAME HOST`). `creel what` prints those of this moment.\n";
         }
     }
     text += "\nWhatever is not listed is not there. To get more, say what you need and why: the person who made \
@@ -88,7 +94,7 @@ fn list(text: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     if lines.peek().is_none() {
         return;
     }
-    let _ = write!(text, "\nPaths or hosts that are {title}:\n\n");
+    let _ = write!(text, "\nPaths or hosts that {title}:\n\n");
     for line in lines.by_ref().take(MOST) {
         let _ = writeln!(text, "- {}", plain(&line));
     }

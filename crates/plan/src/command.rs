@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::JailPlan;
 use super::act::{Act, Node};
+use super::card;
 use super::egress::Egress;
 use super::host::{Fact, Host, IdMode};
 use super::identity::Identity;
@@ -141,6 +142,15 @@ pub(super) fn environment(
     all.insert(b"CREEL".into(), b"1".into());
     all.insert(b"CREEL_ID".into(), request.id.clone().into_bytes());
     Ok(all)
+}
+
+/// Lets the commands of a session find its client, after all other programs.
+pub(super) fn find_client(environment: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+    let path = environment.entry(b"PATH".into()).or_default();
+    if !path.is_empty() {
+        path.push(b':');
+    }
+    path.extend(card::PROGRAMS.as_bytes());
 }
 
 /// The working directory of a later command: the workspace, or a path in a tree of the jail.

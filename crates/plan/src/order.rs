@@ -180,6 +180,7 @@ impl Act {
             Act::Directory { .. }
             | Act::Link { .. }
             | Act::File { .. }
+            | Act::Client { .. }
             | Act::Authority { .. }
             | Act::Trust { .. }
             | Act::Bind { .. }
@@ -344,6 +345,7 @@ fn mounts(act: &Act) -> bool {
             | Act::GroupView { .. }
             | Act::Mask { .. }
             | Act::Trust { .. }
+            | Act::Client { .. }
     )
 }
 
@@ -355,6 +357,7 @@ fn target(act: &Act) -> Option<&std::path::Path> {
         | Act::GroupView { path, .. }
         | Act::Mask { path, .. }
         | Act::Trust { path, .. } => Some(path),
+        Act::Client { program, .. } => Some(program),
         Act::Devpts => Some("/dev/pts".as_ref()),
         Act::Proc => Some("/proc".as_ref()),
         _ => None,

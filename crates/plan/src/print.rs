@@ -167,6 +167,12 @@ impl fmt::Display for Act {
             Act::Pivot => write!(f, "pivot into the root, detach the host's tree"),
             Act::Seal => write!(f, "make the root read-only"),
             Act::Hostname { name } => write!(f, "hostname {name}"),
+            Act::Client { program, socket } => write!(
+                f,
+                "{}, which asks the session at {}",
+                program.display(),
+                socket.display()
+            ),
             Act::Authority { bundle, .. } => write!(
                 f,
                 "an authority of the jail's own, trusted by {}",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::command::{argv, candidates, command_places, environment, identity};
+use super::command::{argv, candidates, command_places, environment, find_client, identity};
 use super::egress::Egress;
 use super::host::{CgroupLayout, Host, IdMode};
 use super::paths;
@@ -166,7 +166,11 @@ pub fn command(
     }
     let limits = &policy.limits;
     let workdir = super::command::workdir_in(policy, request, host, jail)?;
-    let environment = environment(policy, request, host)?;
+    let mut environment = environment(policy, request, host)?;
+    let is_client = |act: &Act| matches!(act, Act::Client { .. });
+    if jail.build.iter().any(is_client) {
+        find_client(&mut environment);
+    }
     let counted = |act: &Act| matches!(act, Act::Cgroup(_));
     let processes = match jail.build.iter().any(counted) {
         true => None,

@@ -107,6 +107,11 @@ impl View<'_> {
                 mode: 0o444,
                 contents: card.clone(),
             });
+            made.directory(card::PROGRAMS.as_ref(), &mut acts);
+            acts.push(Act::Client {
+                program: card::CLIENT.into(),
+                socket: card::SOCKET.into(),
+            });
         }
         if let Some(identity) = self.identity {
             let named = |path: &Path| placed.contains(path) || self.links.contains_key(path);
@@ -365,11 +370,10 @@ impl View<'_> {
             rule("/proc".as_ref(), Node::Directory, Rights::Use),
         ];
         if self.card.is_some() && self.shows_card() {
-            rules.push(rule(
-                card::DIRECTORY.as_ref(),
-                Node::Directory,
-                Rights::Read,
-            ));
+            let directory = Path::new(card::DIRECTORY);
+            // The client is the only file in it that is on an executable mount.
+            rules.push(rule(directory, Node::Directory, Rights::Execute));
+            rules.push(rule(card::SOCKET.as_ref(), Node::File, Rights::Connect));
         }
         if !self.groups.is_empty() {
             rules.push(rule(GROUPS.as_ref(), Node::Directory, Rights::Read));

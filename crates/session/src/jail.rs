@@ -49,6 +49,8 @@ pub struct Jail {
     /// A command may run: memory and processor time are watched.
     busy: Cell<bool>,
     mails: RefCell<BTreeMap<u32, Rc<Mail>>>,
+    /// The socket of the client in a jail that stays, until its keeper takes it.
+    pub client: Cell<Option<OwnedFd>>,
 }
 
 /// Pid 1's messages about one command, until the command's loop takes them.
@@ -109,6 +111,7 @@ impl Jail {
             asking: Cell::new(false),
             busy: Cell::new(true),
             mails: RefCell::default(),
+            client: Cell::default(),
         }
     }
 
@@ -369,6 +372,7 @@ impl JailLoop {
                 Some(Message::Stdin { position }) => {
                     self.stdin = fds[0].take().map(|file| (file, position));
                 }
+                Some(Message::Listens) => jail.client.set(fds[0].take()),
                 Some(Message::Terminal { command }) => {
                     let master = fds[0].take().map(Said::Terminal);
                     master.into_iter().for_each(|said| jail.post(command, said));

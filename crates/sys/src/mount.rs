@@ -101,6 +101,20 @@ pub fn seal(mount: BorrowedFd<'_>) -> Result<()> {
     )
 }
 
+/// Makes the files of a detached mount executable, and the mount read-only.
+pub fn make_executable(mount: BorrowedFd<'_>) -> Result<()> {
+    setattr(
+        mount,
+        Reach::This,
+        &MountAttr {
+            set: RDONLY,
+            clr: NOEXEC,
+            propagation: 0,
+            userns_fd: 0,
+        },
+    )
+}
+
 /// Maps the owners of a detached mount through `userns` (Linux 5.12; a filesystem without support
 /// answers `EINVAL`).
 pub fn idmap(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<()> {

@@ -13,6 +13,11 @@ pub fn to_read(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::READABLE)
 }
 
+/// Registers a descriptor to be read and written when it is ready.
+pub fn to_use(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    register(fd, Interest::READABLE | Interest::WRITABLE)
+}
+
 /// Registers a descriptor to be written when it is ready; a regular file is refused with `EPERM` (epoll(7)).
 pub fn to_write(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     register(fd, Interest::WRITABLE)

@@ -1,10 +1,12 @@
 //! The pair of sockets between a supervisor and the first process of its jail: SOCK_SEQPACKET, so that
 //! messages arrive whole and the death of either side is the end of file.
 
+use std::ffi::CStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::fs::{AtFlags, Mode};
 use rustix::net as rx;
 
 use super::Result;
@@ -17,6 +19,20 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
         rx::SocketFlags::CLOEXEC,
         None,
     )
+}
+
+/// A nonblocking socket that listens at a path beneath `directory`, for every user who can look the path up. `backlog`
+/// connections wait. Changes to the directory, since an address has no descriptor (unix(7)). Runs after clone.
+pub fn listen_beneath(directory: BorrowedFd<'_>, path: &CStr, backlog: i32) -> Result<OwnedFd> {
+    let flags = rx::SocketFlags::CLOEXEC | rx::SocketFlags::NONBLOCK;
+    let kind = rx::SocketType::SEQPACKET;
+    let socket = rx::socket_with(rx::AddressFamily::UNIX, kind, flags, None)?;
+    rustix::process::fchdir(directory)?;
+    rx::bind(&socket, &rx::SocketAddrUnix::new(path)?)?;
+    let all = Mode::from_raw_mode(0o666);
+    rustix::fs::chmodat(directory, path, all, AtFlags::empty())?;
+    rx::listen(&socket, backlog)?;
+    Ok(socket)
 }
 
 /// Sends one message, with descriptors if any (at most [`MAX_FDS`]). Runs after clone.

@@ -5,6 +5,7 @@ mod docker;
 mod doors;
 mod faults;
 mod files;
+mod inside;
 mod isolation;
 mod lives;
 mod net;

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant as Moment;
 
 use super::error::SessionError;
+use super::inside;
 use super::record::{Event, Events, Record};
 use super::serve;
 use super::session::{Keeper, Lines, UNCOVERED};
@@ -200,6 +201,7 @@ async fn live_on(
             fault_point::reach(Point::MakerTold);
             let born = Moment::now();
             let mut accept = pin!(serve::accept(keeper, &listener));
+            let mut answer = pin!(inside::accept(keeper, jail.client.take()));
             loop {
                 tokio::select! {
                     biased;
@@ -217,6 +219,7 @@ async fn live_on(
                         break;
                     }
                     never = &mut accept => { let _: Infallible = never; }
+                    never = &mut answer => { let _: Infallible = never; }
                 }
             }
         }

@@ -13,6 +13,7 @@
 pub mod client;
 mod error;
 pub mod files;
+mod inside;
 mod keeper;
 mod net;
 mod one;

@@ -133,6 +133,12 @@ impl Net {
         })
     }
 
+    /// The network as it is now, if it has been changed since the session's start.
+    pub fn changed(&self, base: &Network) -> Option<Network> {
+        let state = self.state.borrow();
+        (state.count > 0).then(|| state.changes.on(base))
+    }
+
     fn is_gone(&self) -> bool {
         self.desk.as_ref().is_some_and(|desk| desk.is_closed())
     }
