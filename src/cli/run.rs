@@ -71,8 +71,8 @@ fn attempt(
         true => declared.show()?,
         false => (declared.plan()?, vec![]),
     };
-    if let Some(path) = &args.status_file {
-        outlets::check_status(path, &planned.plan)
+    if let (Some(path), Some(directory)) = (&args.status_file, status.directory()) {
+        outlets::check_status(path, directory, &planned.plan)
             .map_err(Failure::from)
             .and_then(|place| status.settle(place))
             .inspect_err(|_| status.leave_file())?;

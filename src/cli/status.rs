@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,6 +68,11 @@ impl Status {
             }
             None => Ok(()),
         }
+    }
+
+    /// The opened directory of the file.
+    pub fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(|file| file.directory.as_fd())
     }
 
     /// Drops the file: no verdict is written to it.

@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::events::{finished, until};
 use super::jail::{Jail, Mail, Said};
 use super::signals::Signals;
-use super::stream::{Budget, End, Hurry, Ours, relay_all};
+use super::stream::{Budget, Carrier, End, Hurry, Ours, relay_all};
 use super::terminal::{self, Joined};
 use super::{Cause, SuperviseError};
 use creel_jail::protocol::FIRST;
@@ -117,7 +117,7 @@ pub struct CommandLoop<'a> {
     streamed: Option<Option<io::Error>>,
     screen: Option<Pin<Box<dyn Future<Output = End> + 'a>>>,
     shown: Option<io::Error>,
-    keys: Pin<Box<dyn Future<Output = Infallible>>>,
+    keys: Carrier,
 }
 
 impl<'a> CommandLoop<'a> {

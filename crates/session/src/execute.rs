@@ -12,6 +12,7 @@ pub mod outlets;
 mod secrets;
 pub mod start;
 pub mod streams;
+mod walk;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -128,7 +129,7 @@ impl Planned {
         network: Option<Ahead>,
     ) -> Result<Planned, ExecuteError> {
         secrets::check(&plan)?;
-        outlets::check_state(&plan, &state_dir())?;
+        outlets::check_state(&plan, &host, &state_dir())?;
         Ok(Planned {
             plan,
             host,

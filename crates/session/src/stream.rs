@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use super::stdin_relay::StdinRelay;
 use creel_jail::Stdio;
 use creel_sys::nowait::Writer;
-use creel_sys::{Errno, fd, pty, readiness};
+use creel_sys::{Errno, fd, pty, readiness, socket};
 
 /// Bytes per read, at first, and when a read has filled them: as many as a pipe holds (pipe(7)).
 const CHUNK: usize = 4096;
@@ -46,17 +46,28 @@ impl Pipes {
 pub struct Ours {
     /// Each pipe's reading end and the number of the caller's descriptor that it is copied to.
     pub written: Vec<(OwnedFd, i32)>,
-    /// Carries the caller's input, if its stdin is a terminal or, for a session, a file. Dropped at the end.
-    pub typed: Option<Pin<Box<dyn Future<Output = Infallible>>>>,
+    /// Carries the caller's input, if its stdin is a terminal, a socket of the network or, for a session, a file.
+    /// Dropped at the end.
+    pub typed: Option<Carrier>,
 }
+
+/// Copies the caller's input, and never returns.
+pub type Carrier = Pin<Box<dyn Future<Output = Infallible>>>;
 
 /// Makes the pipes. If the caller's stdout and stderr are one file, so are the jail's: output that is
 /// written in order arrives in order.
 ///
-/// stdin is the caller's own, unless that is a terminal.
+/// stdin is the caller's own, unless that is a terminal, or a socket with which the jail could reach the caller's
+/// network.
 pub fn pipes() -> creel_sys::Result<Pipes> {
-    let (input, typed) = StdinRelay::split()?.unzip();
-    let typed = typed.map(|relay| Box::pin(relay.carry()) as _);
+    let (input, typed): (Option<OwnedFd>, Option<Carrier>) = match StdinRelay::split()? {
+        Some((theirs, relay)) => (Some(theirs), Some(Box::pin(relay.carry()))),
+        None if socket::leads_out(fd::fixed(0)) => {
+            let (theirs, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+            (Some(theirs), Some(Box::pin(carry(copy_socket(pipe)))))
+        }
+        None => (None, None),
+    };
     let (out_read, out_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let same = match (fd::stat(fd::fixed(1)), fd::stat(fd::fixed(2))) {
         (Ok(out), Ok(err)) => (out.dev, out.ino) == (err.dev, err.ino),
@@ -93,7 +104,7 @@ pub fn pipes_of_session() -> creel_sys::Result<Pipes> {
             true => rustix::io::fcntl_dupfd_cloexec(stdin, 3)?,
             false => {
                 let (theirs, pipe) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-                pipes.ours.typed = Some(Box::pin(carry_file(pipe)));
+                pipes.ours.typed = Some(Box::pin(carry(copy_file(pipe))));
                 theirs
             }
         });
@@ -101,9 +112,9 @@ pub fn pipes_of_session() -> creel_sys::Result<Pipes> {
     Ok(pipes)
 }
 
-/// Copies the file on stdin into a pipe. Never returns; an error ends the jail's stdin.
-async fn carry_file(pipe: OwnedFd) -> Infallible {
-    let _ = copy_file(pipe).await;
+/// Copies stdin into a pipe. Never returns; an error ends the jail's stdin.
+async fn carry(copy: impl Future<Output = io::Result<()>>) -> Infallible {
+    let _ = copy.await;
     std::future::pending().await
 }
 
@@ -113,16 +124,37 @@ async fn copy_file(pipe: OwnedFd) -> io::Result<()> {
     let mut buffer = vec![0; LARGE];
     loop {
         let length = rustix::io::read(fd::fixed(0), &mut buffer)?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
+        let rest = buffer.get(..length).unwrap_or_default();
         if rest.is_empty() {
             return Ok(());
         }
-        while !rest.is_empty() {
-            let write = |fd: &OwnedFd| Ok(rustix::io::write(fd, rest)?);
-            let written = pipe.async_io(Interest::WRITABLE, write).await?;
-            rest = &rest[written..];
-        }
+        write_all(&pipe, rest).await?;
     }
+}
+
+/// The same for a socket, whose mode is shared with other processes and stays.
+async fn copy_socket(pipe: OwnedFd) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    let pipe = readiness::to_write(pipe)?;
+    let input = readiness::to_read(rustix::io::fcntl_dupfd_cloexec(fd::fixed(0), 3)?)?;
+    let mut buffer = vec![0; LARGE];
+    loop {
+        let read = |fd: &OwnedFd| Ok(socket::receive_now(fd.as_fd(), &mut buffer)?);
+        let length = input.async_io(Interest::READABLE, read).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        write_all(&pipe, buffer.get(..length).unwrap_or_default()).await?;
+    }
+}
+
+async fn write_all(pipe: &AsyncFd<OwnedFd>, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        let write = |fd: &OwnedFd| Ok(rustix::io::write(fd, rest)?);
+        let written = pipe.async_io(Interest::WRITABLE, write).await?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Runs every stream to its end. Returns the first error that lost a part of one, if any.

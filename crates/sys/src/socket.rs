@@ -35,6 +35,24 @@ pub fn listen_beneath(directory: BorrowedFd<'_>, path: &CStr, backlog: i32) -> R
     Ok(socket)
 }
 
+/// Whether a descriptor is a socket that can be led elsewhere: all but connected streams of unix(7). connect(2) with
+/// `AF_UNSPEC` dissolves a connection of TCP, and the next one begins in the network in which the socket was made.
+pub fn leads_out(fd: BorrowedFd<'_>) -> bool {
+    use rx::sockopt::{socket_domain, socket_type};
+    match (socket_domain(fd), socket_type(fd)) {
+        (Ok(rx::AddressFamily::UNIX), Ok(kind)) => {
+            ![rx::SocketType::STREAM, rx::SocketType::SEQPACKET].contains(&kind)
+        }
+        (Err(super::Errno::NOTSOCK), _) => false,
+        _ => true,
+    }
+}
+
+/// Receives what there is, without waiting, whatever the mode of the socket: `EAGAIN` if there is nothing.
+pub fn receive_now(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<usize> {
+    rx::recv(socket, bytes, rx::RecvFlags::DONTWAIT).map(|(_, length)| length)
+}
+
 /// Sends one message, with descriptors if any (at most [`MAX_FDS`]). Runs after clone.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     send_with(socket, bytes, fds, rx::SendFlags::NOSIGNAL)

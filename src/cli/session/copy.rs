@@ -2,8 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -114,6 +116,9 @@ pub fn refused(path: &Path) -> Failure {
     ))
 }
 
+/// Bytes that are copied at once.
+const BLOCK: usize = 64 << 10;
+
 /// A path of the host, in a tree that the session may change while it is copied: each name is opened in the directory
 /// before it, no link is followed, and what was opened is what is looked at.
 struct Host<'a> {
@@ -191,7 +196,8 @@ fn above(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
 }
 
 fn copy_in(files: &Files, from: &Host<'_>, to: &Path) -> Result<(), Failure> {
-    if from.is_link() {
+    // A socket cannot be opened at all. What is opened is looked at again.
+    if from.is_special() {
         left_out(&from.shown);
         return Ok(());
     }
@@ -217,6 +223,24 @@ fn copy_in(files: &Files, from: &Host<'_>, to: &Path) -> Result<(), Failure> {
         _ => left_out(&from.shown),
     }
     Ok(())
+}
+
+/// Copies a file, and leaves out blocks of zeros: a session's file may have holes of any size, and must not take up more
+/// room here than there.
+fn copy_with_holes(from: &mut File, to: &mut File) -> std::io::Result<()> {
+    let mut buffer = vec![0; BLOCK];
+    let mut length = 0;
+    loop {
+        let read = from.read(&mut buffer)?;
+        let block = buffer.get(..read).unwrap_or_default();
+        if block.is_empty() {
+            return to.set_len(length);
+        }
+        if block.iter().any(|byte| *byte != 0) {
+            to.write_all_at(block, length)?;
+        }
+        length += read as u64;
+    }
 }
 
 fn copy_out(files: &Files, from: &Path, to: &Host<'_>) -> Result<(), Failure> {
@@ -247,7 +271,7 @@ fn copy_out(files: &Files, from: &Path, to: &Host<'_>) -> Result<(), Failure> {
             let copy = to.open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
             rustix::fs::fchmod(&copy, Mode::from_raw_mode(stat.mode & 0o777))
                 .map_err(|errno| to.fault(errno))?;
-            std::io::copy(&mut file, &mut File::from(copy))?;
+            copy_with_holes(&mut file, &mut File::from(copy))?;
         }
         _ => left_out(from),
     }

@@ -154,10 +154,10 @@ fn attempt(args: &ExecArgs, status: &mut Status) -> Result<Done, Failure> {
     let ask = asked(args)?;
     let store = store()?;
     let client = client(&store, &args.name)?;
-    if let Some(path) = &args.status_file {
+    if let (Some(path), Some(directory)) = (&args.status_file, status.directory()) {
         // A connection serves one command.
         let written = written(&super::client(&store, &args.name)?)?;
-        outlets::check_status_beside(path, &written)
+        outlets::check_status_beside(path, directory, &written)
             .map_err(Failure::from)
             .and_then(|place| status.settle(place))
             .inspect_err(|_| status.leave_file())?;

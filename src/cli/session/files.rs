@@ -1,11 +1,12 @@
 //! `creel file`: files in a session, without a program in it.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, fchmod, fstat};
 use serde_json::json;
 
 use super::{client, store};
@@ -287,8 +288,19 @@ fn write(args: &WriteArgs) -> Result<u8, Failure> {
     };
     let flags = OFlags::CREATE | more;
     let mut file = files(&args.at.name)?.write(&args.at.path, flags, args.mode)?;
+    no_set_id(&file)?;
     std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
     Ok(0)
+}
+
+/// A write by a process of the jail, or its O_TRUNC, takes the bits away; a write by root does not (inode(7)).
+fn no_set_id(file: &File) -> Result<(), Failure> {
+    let mode = Mode::from_raw_mode(fstat(file)?.st_mode);
+    let bits = Mode::SUID | Mode::SGID;
+    match mode.intersects(bits) {
+        true => Ok(fchmod(file, mode - bits)?),
+        false => Ok(()),
+    }
 }
 
 fn edit(args: &EditArgs) -> Result<u8, Failure> {

@@ -85,9 +85,18 @@ pub fn run(args: &ShellArgs) -> Result<u8, Failure> {
     let both = pty::is_terminal(fd::fixed(0)) && pty::is_terminal(fd::fixed(1));
     let terminal = (both && args.command.is_none())
         .then(|| pty::size_of([fd::fixed(0), fd::fixed(1)]).unwrap_or([24, 80]));
+    let mut workdir = place.next(&here);
+    if workdir != here && !is_there(&client(&store, &name).map(Files), &workdir) {
+        say(&format!(
+            "{} is not there any more; the script begins in {}",
+            workdir.display(),
+            here.display()
+        ));
+        workdir.clone_from(&here);
+    }
     let ask = ExecAsk {
         command: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
-        workdir: vec![place.next(&here).as_os_str().as_bytes().to_vec()],
+        workdir: vec![workdir.as_os_str().as_bytes().to_vec()],
         terminal,
         offered: exec::offered(),
         ..ExecAsk::default()
@@ -99,10 +108,10 @@ pub fn run(args: &ShellArgs) -> Result<u8, Failure> {
     {
         let files = Files(client);
         if let Some(directory) = said(&files, Path::new(&left)) {
-            place.keep(&here, &directory);
+            place.keep(&directory, [&here, &workspace]);
         }
         let _ = files.remove(Path::new(&left));
-        tell_claude(&files, script, &workspace);
+        tell_claude(script, &workspace);
     }
     Ok(outcome.exit_status)
 }
@@ -128,30 +137,32 @@ fn flags(name: &str, workspace: &Path) -> Result<CreateArgs, Failure> {
     door::create_args(words)
 }
 
-/// The directory in which the last script has ended, beside the one from which it was called: a caller that changes
-/// its own directory means that one.
+/// The directory in which the last script has ended, and the directories from which the next one may be called to begin
+/// there: a caller that changes its own directory means that one.
 struct Kept(Directory);
 
 impl Kept {
     fn next(&self, here: &Path) -> PathBuf {
         let text = self.0.read("shell").unwrap_or_default();
         let mut parts = text.split(|byte| *byte == 0).map(OsStr::from_bytes);
-        match (parts.next(), parts.next()) {
-            (Some(called), Some(left)) if Path::new(called) == here => left.into(),
+        match parts.next() {
+            Some(left) if parts.any(|called| Path::new(called) == here) => left.into(),
             _ => here.into(),
         }
     }
 
-    fn keep(&self, here: &Path, left: &Path) {
-        let text = [
-            here.as_os_str().as_bytes(),
-            b"\0",
-            left.as_os_str().as_bytes(),
-        ]
-        .concat();
+    fn keep(&self, left: &Path, called: [&Path; 2]) {
+        let [one, other] = called.map(|path| path.as_os_str().as_bytes());
+        let text = [left.as_os_str().as_bytes(), one, other].join(&0);
         // Without it the next script starts where the caller is.
         let _ = self.0.write("shell", &text);
     }
+}
+
+/// Whether a directory is there in the session.
+fn is_there(files: &Result<Files, Failure>, path: &Path) -> bool {
+    let stat = files.as_ref().ok().and_then(|files| files.stat(path).ok());
+    stat.is_some_and(|stat| stat.kind == "directory")
 }
 
 /// The absolute path in a file of the session. The jail may have written anything.
@@ -168,33 +179,23 @@ fn said(files: &Files, path: &Path) -> Option<PathBuf> {
     (plain && path.is_absolute()).then_some(path)
 }
 
-/// Claude Code's scripts write their last directory to a file in /tmp, which it reads: in the jail that is another
-/// file. Copied out if it names a directory of the workspace.
-fn tell_claude(files: &Files, script: &OsStr, workspace: &Path) {
+/// Claude Code's scripts end with the writing of their directory to a file in /tmp, which it reads, and where it starts
+/// the next script. In the jail that is another file, and the name of a directory that the jail chose must not lead the
+/// caller: the jail could put a link there. So Claude Code stays in the workspace, which the jail cannot move, and the
+/// next script begins where the last one ended ([`Kept`]).
+fn tell_claude(script: &OsStr, workspace: &Path) {
     let text = script.to_string_lossy();
-    let named = text.split(|c: char| c.is_whitespace() || "'\";".contains(c));
-    let is_its = |word: &&str| {
-        let middle = word
-            .strip_prefix("/tmp/claude-")
-            .and_then(|w| w.strip_suffix("-cwd"));
-        middle.is_some_and(|m| !m.is_empty() && m.chars().all(|c| c.is_ascii_alphanumeric()))
-    };
-    for path in named.filter(is_its).map(Path::new) {
-        let Some(directory) = said(files, path) else {
-            continue;
-        };
-        let inside = directory.starts_with(workspace)
-            && !directory
-                .components()
-                .any(|part| part == std::path::Component::ParentDir);
-        if !inside {
-            continue;
-        }
-        let mut options = std::fs::File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let opened = options
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(path);
-        let _ = opened.and_then(|mut file| writeln!(file, "{}", directory.display()));
+    let last = text.split_whitespace().next_back().unwrap_or_default();
+    let middle = last
+        .strip_prefix("/tmp/claude-")
+        .and_then(|word| word.strip_suffix("-cwd"));
+    if !middle.is_some_and(|m| !m.is_empty() && m.chars().all(|c| c.is_ascii_alphanumeric())) {
+        return;
     }
+    let mut options = std::fs::File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let opened = options
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(last);
+    let _ = opened.and_then(|mut file| writeln!(file, "{}", workspace.display()));
 }

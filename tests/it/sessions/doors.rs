@@ -98,14 +98,44 @@ fn claude_code_learns_the_last_directory(who: Who) {
         let script = format!("cd {directory}; pwd -P >| {}", file.display());
         said(shell(&session, &key, &[&script])).ok()
     };
-    run("sub");
-    let sub = session.workspace.path().join("sub");
+    let victim = session.workspace.outside().join("victim");
+    std::fs::create_dir(&victim).expect("mkdir");
     let read = || std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(read(), format!("{}\n", sub.display()));
-    // Only a directory of the workspace: the jail chooses the text.
-    run("/usr/bin");
-    assert_eq!(read(), format!("{}\n", sub.display()));
+    let path = session.workspace.path();
+    // The jail chooses none: it could put a link there, and the next script would begin behind it, on the host.
+    let sub = path.join("sub");
+    let sub = sub.display();
+    let linked = format!("{sub}; ln -s {} ../link; cd ../link", victim.display());
+    for script in ["/usr/bin", &linked, &sub.to_string()] {
+        run(script);
+        assert_eq!(read(), format!("{}\n", path.display()));
+    }
+    // The next one begins where the last one ended, all the same.
+    let next = said(shell(&session, &key, &["pwd"])).ok();
+    assert_eq!(next.out, format!("{}/sub\n", path.display()));
+    // A file that the script names elsewhere is another conversation's.
     std::fs::remove_file(&file).expect("removed");
+    let named = format!("echo {}; true", file.display());
+    said(shell(&session, &key, &[&named])).ok();
+    assert!(!file.exists());
+}
+
+each!(a_directory_that_is_gone_does_not_stop_the_shell);
+fn a_directory_that_is_gone_does_not_stop_the_shell(who: Who) {
+    let session = Session::named(who);
+    let _swept = Swept(&session);
+    let key = session.name.clone();
+    let run = |script: &str| said(shell(&session, &key, &[script]));
+    run("mkdir -p build; cd build").ok();
+    run("rm -rf ../build").ok();
+    let next = run("pwd").ok();
+    let path = session.workspace.path();
+    assert_eq!(next.out, format!("{}\n", path.display()));
+    assert!(next.err.contains("not there any more"), "{next:?}");
+    // A script may have written anything.
+    run("trap - EXIT; echo /nonexistent > $creel_cwd").ok();
+    run("pwd").ok();
+    assert_eq!(run("pwd").ok().err, "");
 }
 
 each!(a_server_of_tools_speaks_over_its_streams);

@@ -105,8 +105,8 @@ fn no_jail_is_granted_the_directory_of_sessions() {
         flags.extend([grant, text, "--", "true"]);
         verb("run", &flags)
     };
-    // Nothing is there yet.
-    run("--read").ok();
+    // Nothing is there yet, and a run that began now would see what comes.
+    run("--read").status(125);
     let refused = run("--write").status(125);
     assert!(
         refused.err.contains("where the sessions are"),

@@ -8,6 +8,7 @@ mod files;
 mod inside;
 mod isolation;
 mod lives;
+mod misled;
 mod net;
 mod shortage;
 mod ssh;

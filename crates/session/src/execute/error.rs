@@ -98,6 +98,9 @@ pub enum OutletFault {
         "the jail could move the directory and put another file there; name a file directly in the workspace, or outside of the jail's writable trees"
     )]
     Movable,
+    /// Its directory is no longer the one that was opened.
+    #[error("its directory was exchanged meanwhile; name one that nobody else changes")]
+    Exchanged,
     /// The path cannot be resolved, or the file cannot be opened.
     #[error("{0}")]
     Io(#[from] io::Error),

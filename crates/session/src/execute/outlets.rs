@@ -2,24 +2,18 @@
 //! not be able to reach them, or it could choose the file that creel writes.
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::error::{ExecuteError, OutletFault};
+use super::walk;
+pub use super::walk::Place;
 use creel_plan::paths::within;
-use creel_plan::{Access, Act, Plan};
+use creel_plan::{Access, Act, Host, IdMode, Plan};
 use creel_sys::Errno;
-
-/// The writers of the directory of the verdict's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The jail cannot write there: an existing file is the caller's or the host's.
-    Callers,
-    /// A jail may have made an existing file.
-    Jails,
-}
 
 /// Opens the log of decisions on the network with the caller's rights, before anything runs. A regular file
 /// must be out of the jail's reach: the jail could empty it or put a link in its place, and the next run
@@ -29,42 +23,37 @@ pub fn open_log(path: &Path, plan: &Plan) -> Result<File, ExecuteError> {
         path: path.into(),
         fault,
     };
-    let open = |path: &Path, flags: OFlags| {
+    let open = |directory: BorrowedFd<'_>, name: &Path, flags: OFlags| {
         // On a pipe without a reader, open(2) would wait for one.
-        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let mut options = File::options();
-        let options = options.append(true).create(true).mode(0o600);
-        let file = options.custom_flags(flags.bits() as i32).open(path)?;
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = flags | OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        let file = File::from(openat(directory, name, flags, Mode::RUSR | Mode::WUSR)?);
         // This open file is creel's own. A line waits for its reader, and the logged connection waits for
         // the line.
         let flags = rustix::fs::fcntl_getfl(&file)?;
         rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
         Ok(file)
     };
-    let unopened = |e: std::io::Error| match Errno::from_io_error(&e) {
-        Some(Errno::LOOP) => fault(OutletFault::Link),
-        Some(Errno::NXIO) => fault(OutletFault::NoReader),
-        _ => fault(e.into()),
+    let unopened = |errno: Errno| match errno {
+        Errno::LOOP => fault(OutletFault::Link),
+        Errno::NXIO => fault(OutletFault::NoReader),
+        errno => fault(OutletFault::Io(errno.into())),
     };
     // These paths belong to the kernel: /dev/stderr, /dev/fd/9.
     if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
-        return open(path, OFlags::empty()).map_err(unopened);
+        return open(CWD, path, OFlags::empty()).map_err(unopened);
     }
-    let absolute = std::path::absolute(path).map_err(|e| fault(e.into()))?;
-    let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+    let Some(name) = path.file_name() else {
         return Err(fault(OutletFault::NoFile));
     };
-    if let Some(link) = turned(directory, &written(plan)) {
-        return Err(fault(OutletFault::Turned(link)));
-    }
-    let place = directory
-        .canonicalize()
-        .map_err(|e| fault(e.into()))?
-        .join(name);
-    if in_reach(&place, plan, |access| access.write) {
+    let directory = walk::directory(above(path), &written(plan)).map_err(|found| match found {
+        OutletFault::Movable => fault(OutletFault::InReach),
+        found => fault(found),
+    })?;
+    if directory.place == Place::Jails {
         return Err(fault(OutletFault::InReach));
     }
-    let file = open(&place, OFlags::NOFOLLOW).map_err(unopened)?;
+    let file = open(directory.fd.as_fd(), Path::new(name), OFlags::NOFOLLOW).map_err(unopened)?;
     let meta = file.metadata().map_err(|e| fault(e.into()))?;
     match meta.is_file() && meta.nlink() > 1 {
         true => Err(fault(OutletFault::TwoNames)),
@@ -98,46 +87,52 @@ fn within_trees(path: &Path, trees: &[PathBuf]) -> bool {
     trees.iter().any(has)
 }
 
-/// Checks the file of the verdict. Returns an error if an earlier run in the same trees could have chosen
-/// its place, or if this run could move its directory: the jail's own file would then be at the path that
-/// the caller reads. Returns who can write to the directory.
-pub fn check_status(path: &Path, plan: &Plan) -> Result<Place, ExecuteError> {
-    check_status_beside(path, &written(plan))
+/// Checks the file of the verdict, whose directory is `opened` already. Returns an error if an earlier run in the same
+/// trees could have chosen its place, or if this run could move its directory: the jail's own file would then be at the
+/// path that the caller reads. Returns who can write to the directory.
+pub fn check_status(
+    path: &Path,
+    opened: BorrowedFd<'_>,
+    plan: &Plan,
+) -> Result<Place, ExecuteError> {
+    check_status_beside(path, opened, &written(plan))
 }
 
 /// As [`check_status`], for a jail that may write these trees of the host.
-pub fn check_status_beside(path: &Path, written: &[PathBuf]) -> Result<Place, ExecuteError> {
+pub fn check_status_beside(
+    path: &Path,
+    opened: BorrowedFd<'_>,
+    written: &[PathBuf],
+) -> Result<Place, ExecuteError> {
     let fault = |fault| ExecuteError::StatusFile {
         path: path.into(),
         fault,
     };
-    let absolute = std::path::absolute(path).ok();
-    let Some(directory) = absolute.as_deref().and_then(Path::parent) else {
-        return Ok(Place::Callers);
-    };
-    if let Some(link) = turned(directory, written) {
-        return Err(fault(OutletFault::Turned(link)));
-    }
-    // A missing directory is an error later, when the file is made.
-    let Ok(place) = directory.canonicalize() else {
-        return Ok(Place::Callers);
-    };
-    match within_trees(&place, written) {
-        false => Ok(Place::Callers),
-        true if written.contains(&place) => Ok(Place::Jails),
-        true => Err(fault(OutletFault::Movable)),
+    let found = walk::directory(above(path), written).map_err(fault)?;
+    match walk::is_same(found.fd.as_fd(), opened) {
+        true => Ok(found.place),
+        false => Err(fault(OutletFault::Exchanged)),
     }
 }
 
-/// Refuses a grant of the state directory: the jail could change the records of sessions, or read what other
-/// sessions have printed. A directory above it may be read as long as there are no sessions.
-pub fn check_state(plan: &Plan, state: &Path) -> Result<(), ExecuteError> {
+/// The directory of a file, as it is named.
+fn above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Refuses a grant of the state directory, or of one above it: the jail could change the records of sessions, or read
+/// what other sessions have printed, also those that begin later. As root a directory above it may be read as long as
+/// there are no sessions: its mode then keeps the jail out.
+pub fn check_state(plan: &Plan, host: &Host, state: &Path) -> Result<(), ExecuteError> {
     // It may lie behind a link, such as /var/run. If it does not exist, its path is all that there is.
-    let state = state.canonicalize().unwrap_or_else(|_| state.into());
-    let is_used = || state.join("sessions").exists();
+    let state = state.canonicalize().unwrap_or_else(|_| real(state));
+    let may_exist = || host.id_mode == IdMode::Rootless || state.join("sessions").exists();
     let granted = plan.acts().find_map(|act| match act {
         Act::Bind { source, access, .. } if within(&state, source) || within(source, &state) => {
-            (access.write || is_used()).then_some(source)
+            (access.write || may_exist()).then_some(source)
         }
         _ => None,
     });
@@ -150,13 +145,11 @@ pub fn check_state(plan: &Plan, state: &Path) -> Result<(), ExecuteError> {
     }
 }
 
-/// The deepest link on the path that lies where the jail may write.
-fn turned(path: &Path, written: &[PathBuf]) -> Option<PathBuf> {
-    let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-    let writable = |path: &&Path| {
-        let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
-        directory.is_some_and(|directory| within_trees(&directory, written))
-    };
-    let link = path.ancestors().filter(is_link).find(writable);
-    link.map(Path::to_path_buf)
+/// A path that is absent, behind the links of what is there of it.
+fn real(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| {
+        let rest = path.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(rest))
+    });
+    there.unwrap_or_else(|| path.into())
 }

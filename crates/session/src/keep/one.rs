@@ -25,7 +25,7 @@ use creel_jail::protocol::{DISKS, Request, Stumble};
 use creel_plan::{Act, CommandPlan, Terminal};
 use creel_sys::handed::{self, Parts};
 use creel_sys::process::{Change, Usage};
-use creel_sys::{Errno, fd, signal};
+use creel_sys::{Errno, fd, signal, socket};
 
 /// How long the first process has to start a command, and to report the end of one that was killed.
 const START: Duration = Duration::from_secs(10);
@@ -580,8 +580,9 @@ fn streams(fds: Fds, terminal: Option<[u16; 2]>) -> Result<Stdio, SessionError> 
         return nothing();
     }
     let is_stream = |stream: &Option<OwnedFd>| {
-        let kind = stream.as_ref().and_then(|fd| fd::stat(fd.as_fd()).ok());
-        kind.is_some_and(|stat| matches!(stat.kind, fd::Kind::Other))
+        let Some(stream) = stream else { return false };
+        let kind = fd::stat(stream.as_fd()).map(|stat| stat.kind);
+        kind == Ok(fd::Kind::Other) && !socket::leads_out(stream.as_fd())
     };
     match streams.0.iter().all(is_stream) {
         true => Ok(streams),

@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use creel_policy::error::escaped_json;
+
 /// How a session was made, as `creel inspect` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -117,7 +119,8 @@ impl Events {
     /// Writes one event. A full disk loses it: this is no audit yet.
     pub fn record(&self, event: &Event<'_>) {
         let line = Line { time: now(), event };
-        let mut text = serde_json::to_string(&line).unwrap_or_default();
+        // A command line may have any character, and people read the events on a terminal.
+        let mut text = escaped_json(serde_json::to_string(&line).unwrap_or_default());
         text.push('\n');
         let _ = self.0.borrow_mut().write_all(text.as_bytes());
     }

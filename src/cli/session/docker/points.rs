@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
 use super::container::{Container, Mount};
@@ -33,11 +33,15 @@ pub fn make(container: &Container) -> Result<(), Failure> {
         let below = place.strip_prefix(&outer.destination).unwrap_or(place);
         directories(&outer.source, below).map_err(|errno| {
             Failure::new(format!(
-                "-v {}:{}: the mount point {} in {}: {errno}",
+                "-v {}:{}: the mount point {} in {}: {errno}{}",
                 mount.source,
                 mount.destination,
                 below.display(),
-                outer.source
+                outer.source,
+                match errno {
+                    Errno::LOOP => "; name the real path, without links",
+                    _ => "",
+                }
             ))
         })?;
     }
@@ -52,7 +56,9 @@ fn lies_in(mount: &Mount, other: &Mount) -> bool {
 /// As mkdir -p below an opened directory.
 fn directories(root: &str, below: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut directory = openat(CWD, root, flags, Mode::empty())?;
+    // The tree itself may lie in one of another jail's, which may have exchanged it since `create`.
+    let how = ResolveFlags::NO_SYMLINKS;
+    let mut directory = openat2(CWD, root, flags, Mode::empty(), how)?;
     for name in below {
         match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -78,5 +84,10 @@ mod tests {
         assert!(directories(root, Path::new("real/a")).is_ok());
         assert!(tree.path().join("real/a").is_dir());
         assert!(directories(root, Path::new("real/a")).is_ok());
+        let renamed = other.path().join("tree");
+        std::os::unix::fs::symlink(tree.path(), &renamed).unwrap();
+        let refused = directories(renamed.to_str().unwrap(), Path::new("b")).unwrap_err();
+        assert_eq!(refused, Errno::LOOP);
+        assert!(!tree.path().join("b").exists());
     }
 }

@@ -1,0 +1,210 @@
+//! Callers of creel whom a jail wants to mislead: streams that lead to the host's network, and files that creel writes
+//! beside a jail.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Session, of, said};
+use crate::support::{Who, has_cgroups};
+
+/// Says what stdin is, what comes from it, and what becomes of a new connection through it.
+const DIALS: &str = "import ctypes, os, socket, stat, sys\n\
+    kind = 'socket' if stat.S_ISSOCK(os.fstat(0).st_mode) else 'pipe' if stat.S_ISFIFO(os.fstat(0).st_mode) else '?'\n\
+    print(kind, os.read(0, 5).decode(), ctypes.CDLL(None).connect(0, bytes(16), 16))\n\
+    try:\n  \
+      socket.socket(fileno=0).connect(('127.0.0.1', int(sys.argv[1]))); print('dialled')\n\
+    except (OSError, TypeError): print('refused')";
+
+fn run_command(session: &Session, argv: &[&str]) -> Command {
+    let mut run = session.creel("run");
+    if !has_cgroups(session.who) {
+        run.args(["--allow-degraded", "cgroup"]);
+    }
+    run.arg("--").args(argv);
+    run
+}
+
+// The connection of inetd(8), or of a unit with `Accept=yes`: connect(2) with AF_UNSPEC would dissolve it, and dial
+// from the host's network.
+each!(a_socket_of_the_network_is_no_way_out);
+fn a_socket_of_the_network_is_no_way_out(who: Who) {
+    use std::io::Write as _;
+    let session = Session::new(who);
+    let server = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = server.local_addr().expect("an address").port().to_string();
+    let argv = ["python3", "-c", DIALS, &port];
+    let over_tcp = |mut command: Command| {
+        let passing = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = passing.local_addr().expect("an address");
+        let mut caller = TcpStream::connect(address).expect("connected");
+        let (passed, _) = passing.accept().expect("accepted");
+        caller.write_all(b"hello").expect("sent");
+        drop(caller);
+        command
+            .stdin(Stdio::from(OwnedFd::from(passed)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        of(command
+            .spawn()
+            .and_then(|child| child.wait_with_output())
+            .expect("it ends"))
+    };
+    let bare = {
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(&argv[1..]);
+        python
+    };
+    assert_eq!(
+        over_tcp(bare).out,
+        "socket hello 0\ndialled\n",
+        "the control"
+    );
+    for command in [
+        session.command(&["-T"], &argv),
+        run_command(&session, &argv),
+    ] {
+        let got = over_tcp(command).ok();
+        assert_eq!(got.out, "pipe hello -1\nrefused\n", "{got:?}");
+    }
+    // A connected unix socket leads nowhere else, and is passed as it is.
+    for mut command in [
+        session.command(&["-T"], &argv),
+        run_command(&session, &argv),
+    ] {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        ours.write_all(b"hello").expect("sent");
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        let got = said(command).ok();
+        assert_eq!(got.out, "socket hello -1\nrefused\n", "{got:?}");
+    }
+}
+
+// The jail exchanges a directory of its tree for a link while creel looks at the path.
+each!(no_race_leads_a_file_that_creel_writes_out);
+fn no_race_leads_a_file_that_creel_writes_out(who: Who) {
+    let session = Session::new(who);
+    let victim = session.workspace.outside().join("victim");
+    std::fs::create_dir(&victim).expect("mkdir");
+    let (uid, gid, _) = who.account();
+    std::os::unix::fs::chown(&victim, Some(uid), Some(gid)).expect("chown");
+    let turned = session.workspace.path().join("d");
+    let stop = AtomicBool::new(false);
+    let names = || std::fs::read_dir(&victim).expect("it is there").count();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                symlink(&victim, &turned).expect("a link");
+                std::thread::yield_now();
+                std::fs::remove_file(&turned).expect("removed");
+            }
+        });
+        for at in 0..40 {
+            let file = |kind: &str| format!("{}/{kind}{at}", turned.display());
+            let mut exec = session.creel("exec");
+            exec.args([
+                "-q",
+                "--status-file",
+                &file("e"),
+                &session.name,
+                "--",
+                "true",
+            ]);
+            assert_eq!(said(exec).status, 125);
+            for (flag, more) in [("--status-file", ""), ("--log-net", "--allow-net=a.test")] {
+                let mut run = session.creel("run");
+                if !has_cgroups(who) {
+                    run.args(["--allow-degraded", "cgroup"]);
+                }
+                run.args(["-q", flag, &file("r")]);
+                run.args(Some(more).filter(|more| !more.is_empty()));
+                assert_eq!(said(run_with(run)).status, 125);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(names(), 0);
+    // The control: the same names are written where the jail cannot turn them.
+    let mut exec = session.creel("exec");
+    let fine = victim.join("fine");
+    exec.args(["-q", "--status-file"]).arg(&fine);
+    exec.args([&session.name, "--", "true"]);
+    said(exec).ok();
+    assert!(fine.exists());
+}
+
+fn run_with(mut run: Command) -> Command {
+    run.args(["--", "true"]);
+    run
+}
+
+// What is in `creel logs NAME` was on a command line, which a model writes.
+each!(events_have_no_control_characters);
+fn events_have_no_control_characters(who: Who) {
+    let session = Session::new(who);
+    session
+        .exec(&[], &["true", "\u{9b}31m\u{202e}\u{1b}]0;x\u{7}"])
+        .ok();
+    let events = session.verb("logs", &[]).ok().out;
+    assert!(events.contains("\\u009b31m"), "{events}");
+    let odd = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!events.contains(odd), "{events:?}");
+}
+
+// A write by root keeps set-id bits (inode(7)), and the jail's own write does not.
+#[test]
+fn what_is_appended_runs_as_nobody_else() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    if !crate::support::is_root() {
+        return;
+    }
+    let session = Session::new(Who::Root);
+    let file = session.workspace.write("program", "first");
+    let mode = std::fs::Permissions::from_mode(0o6755);
+    std::fs::set_permissions(&file, mode).expect("chmod");
+    let mut append = session.creel("file");
+    append.args(["write", "--append", &session.name]).arg(&file);
+    super::said_to(append, b"second").ok();
+    let meta = file.metadata().expect("it is there");
+    assert_eq!((meta.mode() & 0o7777, meta.len()), (0o755, 11));
+}
+
+each!(copies_take_no_more_room_than_they_need);
+fn copies_take_no_more_room_than_they_need(who: Who) {
+    use std::os::unix::fs::MetadataExt as _;
+    let session = Session::new(who);
+    session
+        .sh("truncate -s 64M /tmp/holes; echo end >> /tmp/holes")
+        .ok();
+    let to = session.workspace.outside().join("holes");
+    let mut copy = session.creel("cp");
+    let (uid, gid, _) = who.account();
+    let above = to.parent().expect("a directory");
+    std::os::unix::fs::chown(above, Some(uid), Some(gid)).expect("chown");
+    copy.arg(format!("{}:/tmp/holes", session.name)).arg(&to);
+    said(copy).ok();
+    let meta = to.metadata().expect("it is there");
+    assert_eq!(meta.len(), (64 << 20) + 4);
+    assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+    let text = std::fs::read(&to).expect("readable");
+    assert_eq!(&text[text.len() - 4..], b"end\n");
+}
+
+each!(sockets_are_left_out_of_a_copy);
+fn sockets_are_left_out_of_a_copy(who: Who) {
+    let session = Session::new(who);
+    let tree = session.workspace.outside().join("tree");
+    std::fs::create_dir(&tree).expect("mkdir");
+    let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).expect("bound");
+    std::fs::write(tree.join("z"), "kept").expect("written");
+    let mut copy = session.creel("cp");
+    copy.arg(&tree).arg(format!("{}:/tmp/tree", session.name));
+    let copied = said(copy).ok();
+    assert!(copied.err.contains("left out"), "{copied:?}");
+    assert_eq!(
+        session.sh("ls /tmp/tree; cat /tmp/tree/z").ok().out,
+        "z\nkept"
+    );
+}
