@@ -125,6 +125,11 @@ pub fn main() -> u8 {
         Ok(Verb::Selftest(args)) => selftest::run(&args),
         Ok(Verb::Completions(args)) => completions::completions(&args, command()),
         Ok(Verb::Man(args)) => completions::man(&args, command()),
+        // A hook that does not understand its flags must not let the command through.
+        Err(error) if hook::serves(&arguments) && error.use_stderr() => {
+            not_understood(&error, &arguments);
+            return hook::BLOCKS;
+        }
         Err(error) => return not_understood(&error, &arguments),
     };
     done.unwrap_or_else(|failure| failure.report())

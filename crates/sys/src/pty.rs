@@ -166,6 +166,8 @@ impl Drop for Raw {
 pub struct Lines {
     terminal: OwnedFd,
     before: Termios,
+    /// `before` is the raw mode of a [`Raw`].
+    raw: bool,
 }
 
 impl Lines {
@@ -179,12 +181,20 @@ impl Lines {
         lines.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
         lines.local_modes |= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
         termios::tcsetattr(&terminal, OptionalActions::Flush, &lines)?;
-        Ok(Lines { terminal, before })
+        Ok(Lines {
+            terminal,
+            before,
+            raw: is_taken(),
+        })
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
+        // The jail has ended, and the caller has the terminal back already.
+        if self.raw && !is_taken() {
+            return;
+        }
         // A terminal that is gone cannot be restored. In the background this would stop the process
         // (SIGTTOU), and the terminal is another job's.
         let own = rustix::process::getpgrp();
@@ -196,6 +206,10 @@ impl Drop for Lines {
 
 /// The terminal in raw mode and its modes before, for an exit that drops nothing.
 static TAKEN: Mutex<Option<(i32, Termios)>> = Mutex::new(None);
+
+fn is_taken() -> bool {
+    TAKEN.lock().is_ok_and(|taken| taken.is_some())
+}
 
 /// Restores the caller's terminal if this process ends without dropping its [`Raw`].
 pub fn give_back() {

@@ -67,7 +67,7 @@ pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
             if from.is_special() {
                 return Err(refused(&args.from));
             }
-            copy_in(&files, &from, &to)?;
+            copy_in(&files, &from, &to, None)?;
         }
         (Some((name, from)), None) => {
             let files = files(name)?;
@@ -86,9 +86,9 @@ pub fn cp(args: &CpArgs) -> Result<u8, Failure> {
             let opened = to.open(OFlags::PATH | OFlags::DIRECTORY);
             match (opened, from.file_name()) {
                 (Ok(directory), Some(name)) => {
-                    copy_out(&files, from, &to.beneath(&directory, name))?
+                    copy_out(&files, from, &to.beneath(&directory, name), None)?
                 }
-                _ => copy_out(&files, from, &to)?,
+                _ => copy_out(&files, from, &to, None)?,
             }
         }
         _ => {
@@ -195,7 +195,21 @@ fn above(path: &Path) -> Result<(OwnedFd, OsString), Failure> {
     Ok((directory, name.to_owned()))
 }
 
-fn copy_in(files: &Files, from: &Host<'_>, to: &Path) -> Result<(), Failure> {
+/// A device and an inode.
+type Node = (u64, u64);
+
+/// A copy of a directory into itself would have no end: `into` is the directory of the copy, once it is made.
+fn not_itself(from: Node, into: Node, shown: &Path) -> Result<(), Failure> {
+    match from == into {
+        false => Ok(()),
+        true => Err(Failure::new(format!(
+            "{} is the directory of the copy itself: name a place outside of what is copied",
+            shown.display()
+        ))),
+    }
+}
+
+fn copy_in(files: &Files, from: &Host<'_>, to: &Path, into: Option<Node>) -> Result<(), Failure> {
     // A socket cannot be opened at all. What is opened is looked at again.
     if from.is_special() {
         left_out(&from.shown);
@@ -206,19 +220,21 @@ fn copy_in(files: &Files, from: &Host<'_>, to: &Path) -> Result<(), Failure> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             make_all(files, to)?;
+            let into = into.map_or_else(|| files.stat(&to.join(".")).map(|stat| stat.node), Ok)?;
+            not_itself((stat.st_dev, stat.st_ino), into, &from.shown)?;
             let fault = |errno| from.fault(errno);
             for entry in rustix::fs::Dir::read_from(&opened).map_err(fault)? {
                 let entry = entry.map_err(fault)?;
                 let name = OsStr::from_bytes(entry.file_name().to_bytes());
                 if is_plain(name) {
-                    copy_in(files, &from.beneath(&opened, name), &to.join(name))?;
+                    let from = from.beneath(&opened, name);
+                    copy_in(files, &from, &to.join(name), Some(into))?;
                 }
             }
         }
         FileType::RegularFile => {
-            let flags = OFlags::CREATE | OFlags::TRUNC;
-            let mut file = files.write(to, flags, stat.st_mode & 0o777)?;
-            std::io::copy(&mut File::from(opened), &mut file)?;
+            let size = stat.st_size.cast_unsigned();
+            files.replace(to, stat.st_mode & 0o777, (&mut File::from(opened), size))?;
         }
         _ => left_out(&from.shown),
     }
@@ -243,7 +259,7 @@ fn copy_with_holes(from: &mut File, to: &mut File) -> std::io::Result<()> {
     }
 }
 
-fn copy_out(files: &Files, from: &Path, to: &Host<'_>) -> Result<(), Failure> {
+fn copy_out(files: &Files, from: &Path, to: &Host<'_>, into: Option<Node>) -> Result<(), Failure> {
     let stat = files.stat(from)?;
     match stat.kind {
         "directory" => {
@@ -252,13 +268,16 @@ fn copy_out(files: &Files, from: &Path, to: &Host<'_>) -> Result<(), Failure> {
                 Err(errno) => return Err(to.fault(errno)),
             }
             let directory = to.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let own = fstat(&directory).map_err(|errno| to.fault(errno))?;
+            let into = into.unwrap_or((own.st_dev, own.st_ino));
+            not_itself(stat.node, into, from)?;
             for entry in files
                 .list(from)?
                 .iter()
                 .filter(|entry| is_plain(&entry.name))
             {
                 let to = to.beneath(&directory, &entry.name);
-                copy_out(files, &from.join(&entry.name), &to)?;
+                copy_out(files, &from.join(&entry.name), &to, Some(into))?;
             }
         }
         "file" => {

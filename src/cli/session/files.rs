@@ -1,12 +1,11 @@
 //! `creel file`: files in a session, without a program in it.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use rustix::fs::{Mode, OFlags, fchmod, fstat};
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::{client, store};
@@ -18,6 +17,8 @@ use creel_session::keep::files::{FileError, Files, Stat};
 use creel_sys::{fd, startup};
 
 /// Bytes of a text that `edit` changes.
+/// Bytes of stdin for which room is reserved before a file is replaced.
+const RESERVED: u64 = 16 << 20;
 const LONGEST: u64 = 64 << 20;
 
 /// Read and change files in a session, without a program in it
@@ -281,26 +282,22 @@ fn write(args: &WriteArgs) -> Result<u8, Failure> {
             "stdin is closed, and the file would be emptied; redirect it, for example from /dev/null",
         ));
     }
+    let (files, path) = (files(&args.at.name)?, &args.at.path);
+    let mut stdin = std::io::stdin().lock();
     let more = match (args.append, args.exclusive) {
         (true, _) => OFlags::APPEND,
         (_, true) => OFlags::EXCL,
-        _ => OFlags::TRUNC,
+        _ => {
+            let mut first = vec![];
+            stdin.by_ref().take(RESERVED).read_to_end(&mut first)?;
+            let mut all = first.as_slice().chain(stdin);
+            files.replace(path, args.mode, (&mut all, first.len() as u64))?;
+            return Ok(0);
+        }
     };
-    let flags = OFlags::CREATE | more;
-    let mut file = files(&args.at.name)?.write(&args.at.path, flags, args.mode)?;
-    no_set_id(&file)?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+    let mut file = files.write(path, OFlags::CREATE | more, args.mode)?;
+    std::io::copy(&mut stdin, &mut file)?;
     Ok(0)
-}
-
-/// A write by a process of the jail, or its O_TRUNC, takes the bits away; a write by root does not (inode(7)).
-fn no_set_id(file: &File) -> Result<(), Failure> {
-    let mode = Mode::from_raw_mode(fstat(file)?.st_mode);
-    let bits = Mode::SUID | Mode::SGID;
-    match mode.intersects(bits) {
-        true => Ok(fchmod(file, mode - bits)?),
-        false => Ok(()),
-    }
 }
 
 fn edit(args: &EditArgs) -> Result<u8, Failure> {
@@ -331,8 +328,8 @@ fn edit(args: &EditArgs) -> Result<u8, Failure> {
             )));
         }
     }
-    let mut file = files.write(path, OFlags::TRUNC, 0o644)?;
-    file.write_all(text.replace(&args.old, &args.new).as_bytes())?;
+    let text = text.replace(&args.old, &args.new);
+    files.replace(path, 0o644, (&mut text.as_bytes(), text.len() as u64))?;
     Ok(0)
 }
 

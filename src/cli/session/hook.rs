@@ -1,5 +1,6 @@
 //! `creel hook`: answers an agent's question before it uses a tool, so that its commands run in a session.
 
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,10 @@ use serde_json::{Value, json};
 use crate::cli::answer;
 use crate::cli::failure::Failure;
 use crate::cli::hint::quoted;
+
+/// The exit status with which a hook of Claude Code blocks the tool: with any other but 0 the tool is used as if there
+/// were no hook.
+pub const BLOCKS: u8 = 2;
 
 /// Bytes of a question.
 const LONGEST: u64 = 16 << 20;
@@ -37,36 +42,53 @@ struct ClaudeArgs {
     allow: bool,
 }
 
+/// Whether creel is called as a hook.
+pub fn serves(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|verb| verb == "hook")
+}
+
 pub fn run(args: &HookArgs) -> Result<u8, Failure> {
     let Agent::ClaudeCode(args) = &args.agent;
     let own = std::env::current_exe()?;
     match &args.write {
         Some(file) => write(file, &own, args.allow)?,
-        None => {
-            let mut text = vec![];
-            std::io::stdin()
-                .lock()
-                .take(LONGEST)
-                .read_to_end(&mut text)?;
-            let question: Value = serde_json::from_slice(&text).map_err(|error| {
-                Failure::new(format!(
-                    "stdin is no question of Claude Code's hook: {error}"
-                ))
-            })?;
-            if let Some(answer) = answered(&question, &own, args.allow) {
-                answer::print(&format!("{answer}\n"))?;
-            }
-        }
+        // Claude Code runs the command as it is, on the host, unless the status is 2.
+        None => serve(&own, args.allow).map_err(|failure| failure.with_status(BLOCKS))?,
     }
     Ok(0)
 }
 
-/// The answer to PreToolUse; `None` for another tool.
-fn answered(question: &Value, own: &Path, allow: bool) -> Option<Value> {
-    if question["tool_name"] != "Bash" {
-        return None;
+fn serve(own: &Path, allow: bool) -> Result<(), Failure> {
+    let mut text = vec![];
+    std::io::stdin()
+        .lock()
+        .take(LONGEST)
+        .read_to_end(&mut text)?;
+    let question: Value = serde_json::from_slice(&text).map_err(|error| {
+        Failure::new(format!(
+            "the command is blocked: stdin is no question of Claude Code's hook that creel can read: {error}"
+        ))
+    })?;
+    match answered(&question, own, allow)? {
+        Some(answer) => answer::print(&format!("{answer}\n")),
+        None => Ok(()),
     }
-    let script = question["tool_input"]["command"].as_str()?;
+}
+
+/// The answer to PreToolUse; `None` for another tool. A question about a command that cannot be rewritten is an error.
+fn answered(question: &Value, own: &Path, allow: bool) -> Result<Option<Value>, Failure> {
+    match question["tool_name"].as_str() {
+        Some("Bash") => {}
+        Some(_) => return Ok(None),
+        None => {
+            return Err(Failure::new(
+                "the command is blocked: the question of Claude Code's hook names no tool",
+            ));
+        }
+    }
+    let script = question["tool_input"]["command"].as_str().ok_or_else(|| {
+        Failure::new("the command is blocked: the question of Claude Code's hook has no command")
+    })?;
     let session = question["session_id"].as_str().unwrap_or("claude-code");
     let mut input = question["tool_input"].clone();
     input["command"] = json!(format!(
@@ -80,7 +102,7 @@ fn answered(question: &Value, own: &Path, allow: bool) -> Option<Value> {
         output["permissionDecision"] = json!("allow");
         output["permissionDecisionReason"] = json!("it runs in a creel session");
     }
-    Some(json!({ "hookSpecificOutput": output }))
+    Ok(Some(json!({ "hookSpecificOutput": output })))
 }
 
 /// Adds the hook to settings, once.
@@ -125,7 +147,8 @@ mod tests {
             "session_id": "a b", "tool_name": "Bash",
             "tool_input": { "command": "echo 'x'", "timeout": 5 },
         });
-        let answer = answered(&question, Path::new("/opt/creel"), false).unwrap();
+        let of = |question: &Value, allow| answered(question, Path::new("/opt/creel"), allow);
+        let answer = of(&question, false).unwrap().unwrap();
         let output = &answer["hookSpecificOutput"];
         let input = &output["updatedInput"];
         assert_eq!(
@@ -136,8 +159,17 @@ mod tests {
             (&input["timeout"], &output["permissionDecision"]),
             (&json!(5), &Value::Null)
         );
-        let answer = answered(&question, Path::new("/opt/creel"), true).unwrap();
+        let answer = of(&question, true).unwrap().unwrap();
         assert_eq!(answer["hookSpecificOutput"]["permissionDecision"], "allow");
-        assert!(answered(&json!({ "tool_name": "Read" }), Path::new("/c"), true).is_none());
+        assert!(of(&json!({ "tool_name": "Read" }), true).unwrap().is_none());
+        for broken in [
+            json!({ "tool_name": "Bash", "tool_input": "ls" }),
+            json!({ "tool_name": "Bash", "tool_input": { "command": ["ls"] } }),
+            json!({ "tool_name": "Bash" }),
+            json!({}),
+            json!([]),
+        ] {
+            assert!(of(&broken, false).is_err(), "{broken}");
+        }
     }
 }

@@ -178,6 +178,58 @@ fn a_server_of_tools_speaks_over_its_streams(who: Who) {
     assert_eq!(answered.err, "");
 }
 
+// Claude Code uses the tool as it is, on the host, if a hook ends with another status than 0 and 2.
+each!(a_hook_that_cannot_answer_blocks_the_command);
+fn a_hook_that_cannot_answer_blocks_the_command(who: Who) {
+    let session = Session::named(who);
+    let asked = |question: &[u8], flags: &[&str]| {
+        let mut hook = session.creel("hook");
+        hook.arg("claude-code").args(flags);
+        super::said_to(hook, question)
+    };
+    let bash = |input: &str| format!(r#"{{"tool_name":"Bash","tool_input":{input}}}"#);
+    for question in [
+        bash(r#"{"command":"touch pwned # \ud800"}"#),
+        bash(r#"{"command":["ls"]}"#),
+        bash(r#""ls""#),
+        bash(&format!(
+            "{{\"command\":{}1{}}}",
+            "[".repeat(200),
+            "]".repeat(200)
+        )),
+        r#"{"tool_input":{"command":"ls"}}"#.into(),
+        "{".into(),
+        String::new(),
+    ] {
+        let blocked = asked(question.as_bytes(), &[]).status(2);
+        assert!(blocked.err.contains("blocked"), "{blocked:?}");
+        assert_eq!(blocked.out, "");
+    }
+    asked(b"\xff", &[]).status(2);
+    let good = bash(r#"{"command":"ls"}"#);
+    asked(good.as_bytes(), &["--no-such-flag"]).status(2);
+    let mut full = session.creel("hook");
+    full.arg("claude-code");
+    full.stdout(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a device"),
+    );
+    full.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = full.spawn().expect("creel starts");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(good.as_bytes())
+        .expect("sent");
+    assert_eq!(of(child.wait_with_output().expect("it ends")).status, 2);
+    // The controls.
+    asked(good.as_bytes(), &[]).ok();
+    asked(br#"{"tool_name":"Read"}"#, &[]).ok();
+}
+
 // As Claude Code does: the question on stdin, and the rewritten command in a shell.
 each!(a_hook_leads_commands_into_a_session);
 fn a_hook_leads_commands_into_a_session(who: Who) {

@@ -208,3 +208,94 @@ fn sockets_are_left_out_of_a_copy(who: Who) {
         "z\nkept"
     );
 }
+
+each!(a_copy_into_itself_ends);
+fn a_copy_into_itself_ends(who: Who) {
+    let session = Session::new(who);
+    session.workspace.write("dir/file", "text");
+    let name = |path: &str| format!("{}:{path}", session.name);
+    let cp = |from: &str, to: &str| {
+        let mut copy = session.creel("cp");
+        copy.args([from, to]);
+        said(copy)
+    };
+    let path = session.workspace.path();
+    for (from, to) in [
+        (name("."), "out".to_owned()),
+        (".".to_owned(), name("in")),
+        ("dir".to_owned(), name("dir/sub")),
+    ] {
+        let refused = cp(&from, &to).status(125);
+        assert!(refused.err.contains("the copy itself"), "{refused:?}");
+    }
+    let nested = |name: &str| path.join(name).join(name).join(name);
+    assert!(!nested("out").exists() && !nested("in").exists());
+    // The control: beside it.
+    cp("dir", &name("beside")).ok();
+    cp(&name("dir"), "out2").ok();
+    assert_eq!(
+        std::fs::read_to_string(path.join("beside/file")).expect("copied"),
+        "text"
+    );
+    assert_eq!(
+        std::fs::read_to_string(path.join("out2/file")).expect("copied"),
+        "text"
+    );
+}
+
+each!(a_full_disk_leaves_the_old_contents);
+fn a_full_disk_leaves_the_old_contents(who: Who) {
+    let session = Session::with(who, &["--disk", "1MiB"]);
+    session
+        .sh("echo precious > /tmp/keep; chmod 640 /tmp/keep")
+        .ok();
+    let file = |words: &[&str], text: &[u8]| {
+        let mut file = session.creel("file");
+        file.args(words);
+        super::said_to(file, text)
+    };
+    let large = "x".repeat(3 << 20);
+    let write = ["write", &*session.name, "/tmp/keep"];
+    let refused = file(&write, large.as_bytes()).status(125);
+    assert!(refused.err.contains("No space left"), "{refused:?}");
+    let edit = [
+        "edit",
+        &*session.name,
+        "/tmp/keep",
+        "--old",
+        "precious",
+        "--new",
+    ];
+    // An argument has an end, and a text of many lines has none.
+    let new = "y".repeat(100_000);
+    session.sh("head -c 990000 /dev/zero > /tmp/fill").ok();
+    let refused = file(&[&edit[..], &[&new]].concat(), b"").status(125);
+    assert!(refused.err.contains("No space left"), "{refused:?}");
+    session.workspace.write("large", &large);
+    let mut copy = session.creel("cp");
+    copy.args(["large", &format!("{}:/tmp/keep", session.name)]);
+    said(copy).status(125);
+    assert_eq!(session.sh("cat /tmp/keep").ok().out, "precious\n");
+    // The controls: what fits replaces all of it, and the mode stays.
+    file(&write, b"new\n").ok();
+    let now = session.sh("cat /tmp/keep; stat -c %a /tmp/keep").ok();
+    assert_eq!(now.out, "new\n640\n");
+    file(
+        &[&edit[..3], &["--old", "new", "--new", "newer"]].concat(),
+        b"",
+    )
+    .ok();
+    assert_eq!(session.sh("cat /tmp/keep").ok().out, "newer\n");
+    file(&["write", &*session.name, "/tmp/fresh"], b"").ok();
+    assert_eq!(session.sh("stat -c %s /tmp/fresh").ok().out, "0\n");
+}
+
+// The grace is for commands that go on after SIGTERM.
+each!(a_session_whose_commands_end_at_once_ends_at_once);
+fn a_session_whose_commands_end_at_once_ends_at_once(who: Who) {
+    let session = Session::new(who);
+    session.exec(&["--detach"], &["sleep", "1000"]).ok();
+    let began = std::time::Instant::now();
+    session.verb("stop", &["--grace", "60s"]).ok();
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

@@ -127,6 +127,16 @@ impl Screen {
         super::state_of(self.child.id()) == Some('T')
     }
 
+    /// Waits for the leader's end; returns the modes that it leaves.
+    #[track_caller]
+    pub fn left(self) -> Termios {
+        let child = self.child.id();
+        self.wait_until("its end", || {
+            matches!(super::state_of(child), None | Some('Z'))
+        });
+        self.modes()
+    }
+
     /// Waits for the leader's end; returns its exit status as a shell shows it, and the whole text.
     #[track_caller]
     pub fn end(mut self) -> (i32, String) {

@@ -126,6 +126,24 @@ fn silence_and_an_absent_person_deny() {
     assert_eq!(dialled, 1, "the granted one");
 }
 
+/// The jail has the terminal in raw mode, the question in line mode; the caller gets its own back.
+#[test]
+fn ctrl_c_at_a_question_gives_the_terminal_back() {
+    use rustix::termios::LocalModes;
+    let Some(jail) = Jail::new(Who::Root, ASK) else {
+        return;
+    };
+    let cooked = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+    for key in ["\u{3}", "\u{1c}", "\u{4}"] {
+        let mut screen = start(&jail, &["-t"], "print('status', go(b'other.test'))");
+        screen.wait_for(QUESTION);
+        screen.wait_until("a whole question", || screen.text().contains(END));
+        screen.press(key);
+        let left = screen.left().local_modes;
+        assert!(left.contains(cooked), "{key:?}: {left:?}");
+    }
+}
+
 /// A program that takes the terminal away during a question has not answered it, and stops nobody.
 #[test]
 fn a_question_in_the_background_is_denied() {

@@ -6,13 +6,13 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::client::Client;
 use super::error::SessionError;
@@ -153,6 +153,8 @@ pub struct Stat {
     pub mode: u32,
     /// Seconds since 1970.
     pub modified: i64,
+    /// The device and the inode.
+    pub node: (u64, u64),
 }
 
 impl Stat {
@@ -167,6 +169,7 @@ impl Stat {
             size: stat.st_size.cast_unsigned(),
             mode: stat.st_mode & 0o7777,
             modified: stat.st_mtime,
+            node: (stat.st_dev, stat.st_ino),
         }
     }
 }
@@ -231,9 +234,45 @@ impl Files {
         self.open(path, OFlags::RDONLY, 0, FileType::RegularFile)
     }
 
-    /// Opens a regular file to write it. `flags` beside `O_WRONLY`: `O_CREAT`, `O_TRUNC`, `O_EXCL`, `O_APPEND`.
+    /// Opens a regular file to write it. `flags` beside `O_WRONLY`: `O_CREAT`, `O_TRUNC`, `O_EXCL`, `O_APPEND`. Set-id
+    /// bits are taken away, as a write by the jail would do; a write by root does not (inode(7)).
     pub fn write(&self, path: &Path, flags: OFlags, mode: u32) -> Done<File> {
-        self.open(path, OFlags::WRONLY | flags, mode, FileType::RegularFile)
+        let file = self.open(path, OFlags::WRONLY | flags, mode, FileType::RegularFile)?;
+        let fault = |errno| self.fault(path, errno);
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&file).map_err(fault)?.st_mode);
+        let bits = Mode::SUID | Mode::SGID;
+        if mode.intersects(bits) {
+            rustix::fs::fchmod(&file, mode - bits).map_err(fault)?;
+        }
+        Ok(file)
+    }
+
+    /// Makes a regular file, or gives it other contents in its place. The room for `size` bytes is reserved before the
+    /// first is written, so that a full disk leaves the old contents; contents may be longer.
+    pub fn replace(
+        &self,
+        path: &Path,
+        mode: u32,
+        (contents, size): (&mut dyn Read, u64),
+    ) -> Done<()> {
+        let mut file = self.write(path, OFlags::CREATE, mode)?;
+        let fault = |errno| self.fault(path, errno);
+        let of_io = |e: io::Error| fault(Errno::from_io_error(&e).unwrap_or(Errno::IO));
+        let before = file.metadata().map_err(of_io)?.len();
+        let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
+        match size {
+            0 => {}
+            size => match rustix::fs::fallocate(&file, keep, 0, size) {
+                Ok(()) | Err(Errno::OPNOTSUPP) => {}
+                Err(errno) => {
+                    // Gives back what was reserved so far.
+                    let _ = file.set_len(before);
+                    return Err(fault(errno));
+                }
+            },
+        }
+        let length = io::copy(contents, &mut file).map_err(of_io)?;
+        file.set_len(length).map_err(of_io)
     }
 
     /// The entries of a directory, by name.

@@ -108,6 +108,10 @@ impl Drop for Place {
             }
         }
         keeper.idle.set(Moment::now());
+        if keeper.asked.get() && keeper.running.borrow().is_empty() {
+            // Nothing is left that needs the grace.
+            keeper.jail.kill(Cause::Asked);
+        }
         keeper.jail.is_busy(!keeper.running.borrow().is_empty());
         keeper.changed.notify_waiters();
     }

@@ -110,12 +110,16 @@ impl Given {
                 .strip_prefix(b"-")
                 .filter(|rest| !rest.is_empty());
             match (options, given.host.is_empty()) {
-                (Some(b"-"), true) => given.host = text(rest.next().ok_or_else(usage)?)?,
+                (Some(b"-"), true) => {
+                    let host = rest.next().filter(|word| !word.is_empty());
+                    given.host = text(host.ok_or_else(usage)?)?;
+                }
                 (Some(b"-"), false) => {
                     given.remote = joined(rest.as_slice());
                     break;
                 }
                 (Some(_), _) => given.options(&text(word)?[1..], &mut rest)?,
+                (None, true) if word.is_empty() => return Err(usage()),
                 (None, true) => given.host = text(word)?,
                 (None, false) => {
                     let at = arguments.len() - rest.len() - 1;
@@ -358,6 +362,8 @@ mod tests {
             (&["-F", "/nonexistent", "h"], "/nonexistent"),
             (&["-F"], "-F needs a value"),
             (&["-T"], "names no host"),
+            (&["", "id"], "names no host"),
+            (&["--", "", "id"], "names no host"),
             (&["u@"], "names no host"),
             (&["--", "-x"], "names no host"),
         ];
