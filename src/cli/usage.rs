@@ -23,6 +23,12 @@ pub fn failure(
         && error.kind() == clap::error::ErrorKind::UnknownArgument
         && !word.starts_with('-')
     {
+        if word.contains(":/") && arguments.iter().any(|argument| argument == "-v") {
+            return Failure::new(format!(
+                "-v prints more about the jail; to map a path write --volume {}",
+                quoted(word)
+            ));
+        }
         let line = match arguments.get(1).is_some_and(|verb| verb == "exec") {
             true => "creel exec [FLAGS] NAME -- CMD".to_owned(),
             false => with_dashes(word, arguments, whole),
@@ -38,7 +44,10 @@ pub fn failure(
     let mut text = first.trim_start_matches("error: ").to_owned();
     for line in parts {
         if let Some(tip) = line.strip_prefix("tip: ") {
-            let _ = write!(text, "; {tip}");
+            // `--memroy` is a flag that was spelt wrong, and no word of the command.
+            if !tip.starts_with("to pass") {
+                let _ = write!(text, "; {tip}");
+            }
         } else if ["<", "--", "[possible values: "]
             .iter()
             .any(|start| line.starts_with(start))

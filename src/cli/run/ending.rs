@@ -127,7 +127,9 @@ pub fn lines(verdict: &Verdict, own: &[&'static str]) -> Vec<String> {
 
 /// Prints the messages about the end of the run on stderr.
 pub fn announce(args: &RunArgs, verdict: &Verdict, remarks: &Remarks) {
-    if !args.quiet {
+    // `--quiet` is about the end of a command, and one that did not start has none.
+    let unstarted = matches!(verdict.kind, Kind::Denied | Kind::SetupFailed);
+    if !args.quiet || unstarted {
         if let Some(text) = reason(verdict) {
             say(&text);
         }

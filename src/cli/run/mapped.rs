@@ -41,9 +41,32 @@ pub fn all(flag: &str, texts: &[PathBuf]) -> Result<Vec<AskedPath>, Failure> {
             "{flag} {}: no path of the host is named; write {flag} SRC:DST",
             text.display()
         ))),
+        AskedPath { at: Some(at), .. } if flag != "--volume" && has_mode(&at) => {
+            Err(Failure::new(format!(
+                "{flag} {}: {flag} takes no mode, and the path in the jail would end in it; write {flag} SRC:DST, or --volume SRC:DST:ro",
+                text.display()
+            )))
+        }
+        AskedPath { at: None, .. } if is_mapped_to_relative(text) => Err(Failure::new(format!(
+            "{flag} {}: the path in the jail, behind the colon, begins with a slash",
+            text.display()
+        ))),
         named => Ok(named),
     };
     texts.iter().map(named).collect()
+}
+
+fn has_mode(at: &Path) -> bool {
+    let bytes = at.as_os_str().as_bytes();
+    bytes.ends_with(b":ro") || bytes.ends_with(b":rw")
+}
+
+/// Whether a text is no path, and what stands before its last colon is one.
+fn is_mapped_to_relative(text: &Path) -> bool {
+    let there = |name: &Path| name.symlink_metadata().is_ok();
+    let bytes = text.as_os_str().as_bytes();
+    let colon = bytes.iter().rposition(|byte| *byte == b':');
+    !there(text) && colon.is_some_and(|colon| colon > 0 && there(&part(&bytes[..colon])))
 }
 
 /// The trees that `--volume` grants: to read, and to read and write.

@@ -16,7 +16,7 @@ use super::files::{files, make_all};
 use super::stream;
 use crate::cli::failure::Failure;
 use crate::cli::hint;
-use creel_session::keep::files::{Files, is_plain};
+use creel_session::keep::files::{Files, Stat, is_plain};
 use creel_sys::Errno;
 
 /// Copy files into or out of a session
@@ -271,10 +271,12 @@ fn copy_out(files: &Files, from: &Path, to: &Host<'_>, into: Option<Node>) -> Re
             let own = fstat(&directory).map_err(|errno| to.fault(errno))?;
             let into = into.unwrap_or((own.st_dev, own.st_ino));
             not_itself(stat.node, into, from)?;
+            let own = files.own_device()?;
+            let is_own = |inner: &Stat| inner.node.0 == own && stat.node.0 != own;
             for entry in files
                 .list(from)?
                 .iter()
-                .filter(|entry| is_plain(&entry.name))
+                .filter(|entry| is_plain(&entry.name) && !is_own(&entry.stat))
             {
                 let to = to.beneath(&directory, &entry.name);
                 copy_out(files, &from.join(&entry.name), &to, Some(into))?;

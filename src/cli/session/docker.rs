@@ -97,8 +97,31 @@ fn one(arguments: &[OsString]) -> Result<u8, Failure> {
         "version" => about::about(rest, &about::version()),
         "info" => about::about(rest, &about::info()?),
         _ => Err(Failure::new(format!(
-            "creel-docker has no command {command:?}; `creel-docker --help` lists those that it has"
+            "creel-docker has no command {command:?}; {}",
+            instead(command)
         ))),
+    }
+}
+
+/// What does the same.
+fn instead(command: &str) -> &'static str {
+    match command {
+        "run" => {
+            "`creel run -- CMD` runs a command in a jail, and `create`, `start` and `exec` one in a container"
+        }
+        "cp" => "`creel cp NAME:PATH FILE` copies, by the container's name",
+        "logs" => "`creel logs NAME` prints what detached commands have written",
+        "restart" => "`stop` and `start` do the same",
+        "top" => "`exec NAME ps -ef` shows its processes",
+        "wait" => "`creel wait NAME` waits for its end",
+        "images" | "image" | "build" | "push" | "tag" | "rmi" | "load" | "save" => {
+            "it has no images: containers run the host's programs"
+        }
+        "volume" | "network" => "`-v` and `--network` of `create` grant paths and hosts",
+        flag if flag.starts_with('-') => {
+            "it has no flags before the command: there is no daemon to name"
+        }
+        _ => "`creel-docker --help` lists those that it has",
     }
 }
 

@@ -102,7 +102,11 @@ pub fn run(args: &ExecArgs) -> Result<u8, Failure> {
             Ok(0)
         }
         Ok(Done::Ended(outcome)) => {
-            if !args.quiet {
+            // `--quiet` is about the end of a command, and one that did not start has none.
+            if !args.quiet
+                || !outcome.exited
+                    && matches!(outcome.exit_status, exit::NOT_EXECUTABLE | exit::NOT_FOUND)
+            {
                 outcome.lines.iter().for_each(|line| say(line));
             }
             if let Some(verdict) = outcome.verdict {

@@ -105,6 +105,18 @@ fn answered(question: &Value, own: &Path, allow: bool) -> Result<Option<Value>, 
     Ok(Some(json!({ "hookSpecificOutput": output })))
 }
 
+/// Whether an entry of the settings is creel's hook and nothing else.
+fn is_own(entry: &Value) -> bool {
+    let hooks = entry["hooks"].as_array();
+    let own = |hook: &Value| {
+        let command = hook["command"].as_str().unwrap_or_default();
+        let command = command.strip_suffix(" --allow").unwrap_or(command);
+        let program = command.strip_suffix(" hook claude-code");
+        program.is_some_and(|program| program.trim_matches('\'').ends_with("creel"))
+    };
+    hooks.is_some_and(|hooks| !hooks.is_empty() && hooks.iter().all(own))
+}
+
 /// Adds the hook to settings, once.
 fn write(file: &Path, own: &Path, allow: bool) -> Result<(), Failure> {
     let shown = file.display();
@@ -127,9 +139,9 @@ fn write(file: &Path, own: &Path, allow: bool) -> Result<(), Failure> {
     let hooks = hooks.as_object_mut().ok_or_else(wrong)?;
     let before = hooks.entry("PreToolUse").or_insert_with(|| json!([]));
     let before = before.as_array_mut().ok_or_else(wrong)?;
-    if !before.contains(&entry) {
-        before.push(entry.clone());
-    }
+    // One hook of creel's, whatever flags an earlier one had.
+    before.retain(|other| !is_own(other));
+    before.push(entry.clone());
     if let Some(above) = file.parent() {
         std::fs::create_dir_all(above)?;
     }

@@ -10,7 +10,7 @@ use super::files::make_all;
 use super::tar::{Entry, Kind, Reader, TarError, Writer};
 use crate::cli::failure::Failure;
 use crate::cli::hint;
-use creel_session::keep::files::{Files, is_plain};
+use creel_session::keep::files::{Entry as Entries, Files, Stat, is_plain};
 use creel_sys::{fd, pty, startup};
 
 /// stdout, whose reader has all the time that it wants.
@@ -61,8 +61,11 @@ fn add<W: Write>(
             if !entry.path.as_os_str().is_empty() {
                 archive.begin(&entry, stat.modified)?;
             }
+            let own = files.own_device()?;
+            let is_own = |inner: &Stat| inner.node.0 == own && stat.node.0 != own;
             let all = files.list(from)?;
-            for one in all.iter().filter(|one| is_plain(&one.name)) {
+            let wanted = |one: &&Entries| is_plain(&one.name) && !is_own(&one.stat);
+            for one in all.iter().filter(wanted) {
                 add(
                     files,
                     &from.join(&one.name),

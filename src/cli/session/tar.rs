@@ -27,12 +27,24 @@ pub enum TarError {
     Kind { path: PathBuf, what: &'static str },
     #[error("{}: a long name or a record of the archive has {size} bytes, more than {LONGEST}", path.display())]
     Record { path: PathBuf, size: u64 },
-    #[error("the stream is no tar archive: {0}")]
+    #[error(
+        "the stream is no tar archive: {0}; one that is compressed goes through gunzip or the like first"
+    )]
     Form(&'static str),
-    #[error("the archive ends early; nothing after {} was extracted", .0.display())]
+    #[error("{}", truncated(.0))]
     Truncated(PathBuf),
     #[error("the archive: {0}")]
     Io(#[from] io::Error),
+}
+
+fn truncated(last: &Path) -> String {
+    match last.as_os_str().is_empty() {
+        true => "the archive is empty, or compressed: a tar archive has at least two blocks of zeros, and a compressed one goes through gunzip or the like first".into(),
+        false => format!(
+            "the archive ends early; nothing after {} was extracted",
+            last.display()
+        ),
+    }
 }
 
 /// The kind of an entry.

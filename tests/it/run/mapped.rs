@@ -313,3 +313,23 @@ fn a_link_leads_to_the_tree_and_has_no_name_in_the_jail(who: Who) {
     let ran = Run::new(who, &workspace).flags(["--workspace", own, "--read", read]);
     assert_eq!(ran.sh("pwd; cat mount/file").ok().stdout, "/w\nskills");
 }
+
+each!(a_source_may_begin_above_and_a_place_has_no_mode);
+fn a_source_may_begin_above_and_a_place_has_no_mode(who: Who) {
+    let workspace = Workspace::new(who);
+    let other = tree(&workspace, "other");
+    let run = |flag: &str| Run::new(who, &workspace).flags(["--read", flag]);
+    let ran = run("../other:/data").sh("cat /data/file").ok();
+    assert_eq!(ran.stdout, "other");
+    let ran = run("../other")
+        .sh(&format!("cat {}/file", other.display()))
+        .ok();
+    assert_eq!(ran.stdout, "other");
+    // Behind a link `..` is the kernel's to resolve.
+    symlink(&other, workspace.path().join("link")).expect("a link");
+    refused(&run("link/../other:/data").sh("true"), "contains `..`");
+    refused(&run("../other:/data:ro").sh("true"), "--volume SRC:DST:ro");
+    refused(&run("../other:data").sh("true"), "begins with a slash");
+    let docker = Run::new(who, &workspace).flags(["-v", "../other:/v:ro"]);
+    refused(&docker.sh("true"), "--volume ../other:/v:ro");
+}

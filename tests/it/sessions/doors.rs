@@ -268,13 +268,27 @@ fn a_hook_leads_commands_into_a_session(who: Who) {
     let ran = said(run).ok();
     assert_eq!(ran.out, "1\nnone\n");
     let settings = session.workspace.path().join("settings.json");
-    for _ in 0..2 {
+    let other = r#"{"hooks":{"PreToolUse":[{"matcher":"Bash","hooks":[{"type":"command","command":"/bin/theirs"}]}]}}"#;
+    std::fs::write(&settings, other).expect("written");
+    if crate::support::is_root() {
+        std::os::unix::fs::chown(&settings, Some(uid), Some(gid)).expect("chown");
+    }
+    for flags in [&[][..], &["--allow"], &["--allow"]] {
         let mut command = session.creel("hook");
-        command.args(["claude-code", "--write"]).arg(&settings);
+        command
+            .args(["claude-code", "--write"])
+            .arg(&settings)
+            .args(flags);
         said(command).ok();
     }
     let text = std::fs::read_to_string(&settings).expect("written");
+    assert_eq!(
+        text.matches("hook claude-code --allow").count(),
+        1,
+        "{text}"
+    );
     assert_eq!(text.matches("hook claude-code").count(), 1, "{text}");
+    assert!(text.contains("/bin/theirs"), "{text}");
 }
 
 // As bash calls it: the words so far, the last of which is completed.

@@ -299,3 +299,48 @@ fn a_session_whose_commands_end_at_once_ends_at_once(who: Who) {
     session.verb("stop", &["--grace", "60s"]).ok();
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
+
+// Placeholders of absent names are creel's, and no part of the workspace.
+each!(copies_have_no_placeholders);
+fn copies_have_no_placeholders(who: Who) {
+    let session = Session::new(who);
+    session.workspace.write("dir/file", "text");
+    let seen = session.sh("ls -A").ok().out;
+    assert!(seen.contains(".claude"), "the control: {seen}");
+    let to = session.workspace.outside().join("copied");
+    let (uid, gid, _) = who.account();
+    let above = to.parent().expect("a directory");
+    std::os::unix::fs::chown(above, Some(uid), Some(gid)).expect("chown");
+    let mut copy = session.creel("cp");
+    copy.arg(format!("{}:.", session.name)).arg(&to);
+    assert_eq!(said(copy).ok().err, "");
+    let names = |path: &std::path::Path| -> Vec<String> {
+        let all = std::fs::read_dir(path).expect("it is there").flatten();
+        all.map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(names(&to), ["dir"]);
+    assert_eq!(names(&to.join("dir")), ["file"]);
+    let mut archive = session.creel("cp");
+    archive.arg(format!("{}:.", session.name)).arg("-");
+    let archive = archive.output().expect("it ends");
+    let text = String::from_utf8_lossy(&archive.stdout);
+    assert!(text.contains("dir/file") && !text.contains(".claude"));
+    assert_eq!(String::from_utf8_lossy(&archive.stderr), "");
+}
+
+// `--quiet` says nothing about the end of a command, and one that did not start has none.
+each!(a_command_that_does_not_start_is_told_of);
+fn a_command_that_does_not_start_is_told_of(who: Who) {
+    let session = Session::new(who);
+    let exec = session.exec(&["-q"], &["nosuch"]).status(127);
+    assert!(exec.err.contains("nosuch"), "{exec:?}");
+    let mut run = session.creel("run");
+    if !has_cgroups(who) {
+        run.args(["--allow-degraded", "cgroup"]);
+    }
+    run.args(["-q", "--", "nosuch"]);
+    let run = said(run).status(127);
+    assert!(run.err.contains("nosuch"), "{run:?}");
+    assert_eq!(session.exec(&["-q"], &["false"]).status(1).err, "");
+}

@@ -42,9 +42,44 @@ impl Place {
     /// `path` as an absolute one.
     pub(super) fn absolute(&self, path: &Path) -> Result<PathBuf, JailError> {
         match &self.cwd {
-            Some(cwd) => Ok(paths::absolute_from(cwd, path)),
+            Some(cwd) => {
+                let (from, path) = above(cwd, path);
+                Ok(paths::absolute_from(from, path))
+            }
             None if path.is_relative() => Err(JailError::NoCwd),
             None => Ok(paths::absolute_from(Path::new("/"), path)),
+        }
+    }
+}
+
+/// Takes `..` at the beginning of a relative path from the current directory, which has no links in it (getcwd(3)).
+/// Elsewhere it stays: only the kernel can resolve it behind a link.
+fn above<'p>(cwd: &'p Path, path: &'p Path) -> (&'p Path, &'p Path) {
+    let (mut from, mut rest) = (cwd, path.strip_prefix(".").unwrap_or(path));
+    while let Ok(next) = rest.strip_prefix("..") {
+        (from, rest) = (from.parent().unwrap_or(from), next);
+    }
+    (from, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_begin_above_the_current_directory() {
+        let cwd = Path::new("/a/b");
+        for (path, wanted) in [
+            ("../x", ("/a", "x")),
+            ("./../x", ("/a", "x")),
+            ("../../../x", ("/", "x")),
+            ("..", ("/a", "")),
+            ("x/../y", ("/a/b", "x/../y")),
+            ("../x/../y", ("/a", "x/../y")),
+            ("x", ("/a/b", "x")),
+        ] {
+            let found = above(cwd, Path::new(path));
+            assert_eq!(found, (Path::new(wanted.0), Path::new(wanted.1)), "{path}");
         }
     }
 }

@@ -298,6 +298,11 @@ impl Files {
         Ok(all)
     }
 
+    /// The device of what creel itself put into the jail: the placeholders of absent names in a workspace are on it.
+    pub fn own_device(&self) -> Done<u64> {
+        self.stat(Path::new("/")).map(|stat| stat.node.0)
+    }
+
     /// Looks at a name. The last link is not followed.
     pub fn stat(&self, path: &Path) -> Done<Stat> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
