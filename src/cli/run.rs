@@ -24,6 +24,7 @@ use creel_policy::error::escaped_json;
 use creel_session::declare::only_loopback;
 use creel_session::execute::{outlets, streams};
 use creel_session::left::Extent;
+use creel_session::workspace::Store as Changes;
 use creel_session::{Asked, Declared, Detail, Layers, Place, Verdict, declare};
 use creel_sys::host;
 
@@ -66,7 +67,10 @@ fn attempt(
     started: Instant,
     status: &mut Status,
 ) -> Result<Attempt, Failure> {
-    let declared = declared(args, id, false)?;
+    let mut declared = declared(args, id, false)?;
+    if !args.dry_run {
+        Changes::of_caller().assign(id, &mut declared);
+    }
     let (planned, refused) = match args.dry_run {
         true => declared.show()?,
         false => (declared.plan()?, vec![]),
@@ -111,6 +115,12 @@ fn attempt(
         false => Extent::Budget,
     };
     let verdict = finished.verdict(&declared, extent)?;
+    if declared.request.changes.is_some()
+        && let Some(line) = super::workspace::after_run(id)
+    {
+        // Not with --quiet either: the workspace is not as the command left it.
+        say(&line);
+    }
     if verdict.exit_status != 0 && verdict.limit.is_none() {
         of_git.iter().for_each(|line| say(line));
     }

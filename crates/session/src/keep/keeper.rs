@@ -148,7 +148,7 @@ pub fn keep(
     }
     let id = keeper.record.id.clone();
     let mut verdict = judge(id, &plan, &keeper.kernel, &exited, Detail::Full);
-    verdict.left = before.map(|before| before.look(Extent::Budget));
+    verdict.left = before.files.map(|before| before.look(Extent::Budget));
     let cause = match exited.cause {
         Some(Cause::Uncovered) => UNCOVERED,
         _ => why,
