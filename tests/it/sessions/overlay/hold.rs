@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -33,9 +34,13 @@ fn marks_that_a_command_forges_are_no_marks(who: Who) {
         except PermissionError: print('EPERM')\n\
         os.remove('g')\n\
         open('s', 'w').close()\n\
-        os.chmod('s', 0o4755)\n";
+        try: os.chmod('s', 0o4755)\n\
+        except PermissionError: print('EPERM')\n";
     let ran = it.0.exec(&[], &["/usr/bin/python3", "-c", python]).ok();
-    assert_eq!(ran.out, "EPERM\n");
+    assert_eq!(ran.out, "EPERM\nEPERM\n");
+    // As if a command had found a way.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
+    fs::set_permissions(it.layers().join("upper/s"), mode).expect("chmod");
     let look = "cat d/host f; test -e g; echo $?";
     assert_eq!(it.0.sh(look).ok().out, "hf1\n");
     // The next mount reads the marks again.
@@ -143,13 +148,15 @@ fn swaps_of_a_path_lead_nowhere(who: Who) {
     let over = AtomicBool::new(false);
     let verbs = std::thread::scope(|scope| {
         let swapping = scope.spawn(|| {
-            for _ in 0..swaps / 4 {
-                exchange(&sub, &inner);
-                exchange(&sub, &inner);
-                exchange(&place, &link);
-                std::thread::yield_now();
-                exchange(&place, &link);
-                std::thread::yield_now();
+            for round in 0..swaps / 4 {
+                // Other lengths each time, so that every step of a verb meets some swap.
+                let pause = || std::thread::sleep(Duration::from_micros(round as u64 * 37 % 2000));
+                for (one, other) in [(&sub, &inner), (&place, &link)] {
+                    exchange(one, other);
+                    pause();
+                    exchange(one, other);
+                    pause();
+                }
             }
             over.store(true, Ordering::Relaxed);
         });
@@ -197,6 +204,7 @@ fn swaps_of_a_path_lead_nowhere(who: Who) {
         verbs
     });
     eprintln!("{swaps} swaps; diffs, commits and creates that worked: {verbs:?}");
+    assert!(verbs.iter().all(|worked| *worked > 0), "{verbs:?}");
     let mut names: Vec<_> = fs::read_dir(&outside)
         .expect("outside")
         .map(|entry| entry.expect("an entry").file_name())
