@@ -16,6 +16,19 @@ pub fn shown(path: &Path) -> String {
     }
 }
 
+/// A patch for a terminal: control characters that a command wrote are escaped.
+pub fn harmless(text: &str) -> String {
+    let is_plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_plain(c) {
+            true => shown.push(c),
+            false => shown.extend(c.escape_default()),
+        }
+    }
+    shown
+}
+
 /// `M  src/main.rs`
 pub fn line(entry: &Entry) -> String {
     let mark = match (entry.conflict, entry.held) {
@@ -23,7 +36,14 @@ pub fn line(entry: &Entry) -> String {
         (false, Some(_)) => '-',
         (false, None) => ' ',
     };
-    let mut text = format!("{}{mark} {}", entry.change.letter(), shown(&entry.path));
+    let letter = match entry.from {
+        Some(_) => 'R',
+        None => entry.change.letter(),
+    };
+    let mut text = format!("{letter}{mark} {}", shown(&entry.path));
+    if let Some(from) = &entry.from {
+        text += &format!(" (from {})", shown(from));
+    }
     if let Some(target) = &entry.target {
         text += &format!(" -> {}", shown(target));
     }
@@ -58,6 +78,7 @@ pub fn json(changes: &Changes, entries: &[Entry]) -> Value {
             "size": entry.size,
             "before": entry.before.map(|(mode, size)| json!({ "mode": mode, "size": size })),
             "target": entry.target.as_ref().map(|target| target.to_string_lossy()),
+            "from": entry.from.as_ref().map(|from| from.to_string_lossy()),
             "held": entry.held.map(|why| why.word()),
             "conflict": entry.conflict,
         })

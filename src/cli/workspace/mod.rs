@@ -2,6 +2,7 @@
 
 mod lines;
 
+use std::io::IsTerminal as _;
 use std::path::{Component, Path, PathBuf};
 
 use clap::ValueHint;
@@ -11,6 +12,7 @@ use super::failure::Failure;
 use super::hint::say;
 use creel_session::exit;
 use creel_session::workspace::diff::{self, Entry};
+use creel_session::workspace::text::Patches;
 use creel_session::workspace::{
     Changes, Conflicts, Protected, Store, commit as commits, discard as discards,
 };
@@ -19,7 +21,7 @@ use creel_session::workspace::{
 #[derive(clap::Args)]
 #[command(
     after_help = "Without NAME: the sessions that have changes. A line has a letter as git's (A, M, D, T for another \
-    kind of file), `!` for a file that the host changed, too, `-` for one that a commit holds back, and the name."
+    kind of file, R for a new file with the contents of a removed one), `!` for a file that the host changed, too, `-` for one that a commit holds back, and the name."
 )]
 pub struct DiffArgs {
     /// The session
@@ -31,8 +33,12 @@ pub struct DiffArgs {
     paths: Vec<PathBuf>,
 
     /// Sizes and modes before and after
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "text"])]
     stat: bool,
+
+    /// As a patch for `git apply`: contents of text files and links, and whether a file can be executed
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
 
     /// As JSON
     #[arg(long)]
@@ -122,6 +128,16 @@ pub fn diff(args: &DiffArgs) -> Result<u8, Failure> {
     entries.retain(is_named);
     if args.json {
         answer::print_json(&lines::json(&changes, &entries))?;
+    } else if args.text {
+        let patches = Patches::of(&changes)?;
+        let is_terminal = std::io::stdout().is_terminal();
+        for entry in &entries {
+            let text = patches.of_entry(entry);
+            answer::print(&match is_terminal {
+                true => lines::harmless(&text),
+                false => text,
+            })?;
+        }
     } else {
         let line = match args.stat {
             true => lines::with_sizes,

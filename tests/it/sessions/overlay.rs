@@ -1,6 +1,7 @@
 //! Overlay workspaces: what a session writes stays in a layer until it is committed.
 
 mod hold;
+mod shown;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -112,7 +113,7 @@ fn changes_reach_the_workspace_when_they_are_committed(who: Who) {
     assert_eq!(it.names(), before, "nothing reaches the host");
     assert_eq!(it.read("changed").as_deref(), Some("a"));
     let lines = it.verb("diff", &[]).ok().out;
-    let wanted = "M  changed\nA  d\nA  d/z\nD  gone\nA  l -> /etc/passwd\nA  new\nD  old\nA  rd/n\nD  rd/r\nD  sub/f\nA  sub/g\n";
+    let wanted = "M  changed\nA  d\nA  d/z\nD  gone\nA  l -> /etc/passwd\nA  new\nD  old\nA  rd/n\nD  rd/r\nD  sub/f\nR  sub/g (from sub/f)\n";
     assert_eq!(lines, wanted);
     let stat = it.verb("diff", &["--stat", "changed"]).ok().out;
     assert_eq!(stat, "M  changed | 1 -> 3 bytes, mode 0755 -> 0700\n");

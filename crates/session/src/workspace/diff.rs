@@ -2,7 +2,7 @@
 //! workspace, name by name.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, OFlags, Stat, readlinkat};
@@ -11,6 +11,7 @@ use rustix::io::pread;
 use super::error::WorkspaceError;
 use super::held::{self, Why};
 use super::record::Done;
+use super::renames;
 use super::tree::{self, Ident};
 use super::upper::Changes;
 use creel_sys::Errno;
@@ -37,6 +38,8 @@ pub struct Entry {
     pub before: Option<(u32, u64)>,
     /// The target of a link.
     pub target: Option<PathBuf>,
+    /// The removed file of the host whose contents a new file has: it was renamed.
+    pub from: Option<PathBuf>,
     /// Why a commit holds it back.
     pub held: Option<Why>,
     /// Whether the host changed it, too, since the session began.
@@ -99,7 +102,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(stat: &Stat) -> Kind {
+    pub(super) fn of(stat: &Stat) -> Kind {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::File,
             FileType::Directory => Kind::Directory,
@@ -142,6 +145,7 @@ pub fn diff(changes: &Changes) -> Result<Vec<Entry>, WorkspaceError> {
     }
     let mut entries = walk.entries;
     entries.sort_by(|a, b| a.path.cmp(&b.path));
+    renames::find(&mut entries, walk.upper.as_fd(), walk.host.as_fd());
     held::hold(&mut entries, changes, walk.upper.as_fd(), walk.host.as_fd());
     Ok(entries)
 }
@@ -239,6 +243,7 @@ impl Walk<'_> {
                     size: 0,
                     before: on_host.as_ref().map(before),
                     target: None,
+                    from: None,
                     held: None,
                     conflict: false,
                     upper: Some(ident),
@@ -286,6 +291,7 @@ impl Walk<'_> {
             },
             before: on_host.as_ref().map(before),
             target,
+            from: None,
             held: None,
             conflict: suspect || changed && !(kind == Kind::Directory && same_kind),
             upper: Some(ident),
@@ -308,6 +314,7 @@ impl Walk<'_> {
             size: 0,
             before: Some(before(host)),
             target: None,
+            from: None,
             held: None,
             conflict: suspect
                 || kind != Kind::Directory && !known && tree::changed(host) >= self.started,
@@ -344,12 +351,17 @@ fn same_contents(
         Ok(other) => other,
         Err(_) => return Ok(false),
     };
+    same_bytes(one.as_fd(), other.as_fd())
+}
+
+/// Whether two files have the same contents.
+pub(super) fn same_bytes(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Errno> {
     let mut rooms = [vec![0; PART], vec![0; PART]];
     let mut at = 0;
     loop {
         let [left, right] = &mut rooms;
-        let read = pread(&one, left.as_mut_slice(), at)?;
-        let same = read == pread(&other, right.as_mut_slice(), at)?
+        let read = pread(one, left.as_mut_slice(), at)?;
+        let same = read == pread(other, right.as_mut_slice(), at)?
             && left.get(..read) == right.get(..read);
         if !same || read == 0 {
             return Ok(same);

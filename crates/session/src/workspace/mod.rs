@@ -23,9 +23,11 @@ mod fault;
 mod files;
 pub mod held;
 mod record;
+mod renames;
 mod stage;
 mod start;
 mod sweep;
+pub mod text;
 mod tree;
 pub mod upper;
 

@@ -40,6 +40,11 @@ impl From<&Stat> for Ident {
 }
 
 impl Ident {
+    /// When the contents changed: seconds and nanoseconds.
+    pub fn modified(self) -> (i64, i64) {
+        self.modified
+    }
+
     /// Whether it is the same file with the same contents; of a directory, the same one, whatever is in it.
     pub fn is_same(self, other: Ident) -> bool {
         let is_directory = FileType::from_raw_mode(self.mode) == FileType::Directory;
