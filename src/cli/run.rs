@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::hint::{self, say};
 use super::session::create;
 use super::status::Status;
+use super::workspace::{after_run, check as check_commit};
 use creel_plan::Plan;
 use creel_policy::error::escaped_json;
 use creel_session::declare::only_loopback;
@@ -70,6 +71,7 @@ fn attempt(
     let mut declared = declared(args, id, false)?;
     if !args.dry_run {
         Changes::of_caller().assign(id, &mut declared);
+        check_commit(args.commit, declared.request.changes.is_some())?;
     }
     let (planned, refused) = match args.dry_run {
         true => declared.show()?,
@@ -115,11 +117,9 @@ fn attempt(
         false => Extent::Budget,
     };
     let verdict = finished.verdict(&declared, extent)?;
-    if declared.request.changes.is_some()
-        && let Some(line) = super::workspace::after_run(id)
-    {
-        // Not with --quiet either: the workspace is not as the command left it.
-        say(&line);
+    if declared.request.changes.is_some() {
+        // With --quiet, too: the workspace is not as the command left it.
+        after_run(id, args.commit.unwrap_or_default(), verdict.exit_status);
     }
     if verdict.exit_status != 0 && verdict.limit.is_none() {
         of_git.iter().for_each(|line| say(line));

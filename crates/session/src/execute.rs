@@ -84,7 +84,7 @@ pub struct Finished {
 /// The host's files before a session, and the lock of its layers.
 pub(crate) struct Before {
     pub(crate) files: Option<left::Before>,
-    _changes: Option<workspace::Live>,
+    pub(crate) layers: Option<workspace::Live>,
 }
 
 impl Declared {
@@ -253,7 +253,7 @@ impl Running {
     pub(crate) fn parts(self) -> (Live, Option<Relay>, String, Before) {
         let before = Before {
             files: self.before,
-            _changes: self.changes,
+            layers: self.changes,
         };
         (self.live, self.relay, self.kernel, before)
     }

@@ -1,9 +1,12 @@
 //! The changes of an overlay workspace: `creel diff`, `creel commit` and `creel discard`.
 
+mod after;
 mod lines;
 
+pub use after::{When, after_run, check};
+
 use std::io::IsTerminal as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use clap::ValueHint;
 
@@ -14,7 +17,7 @@ use creel_session::exit;
 use creel_session::workspace::diff::{self, Entry};
 use creel_session::workspace::text::Patches;
 use creel_session::workspace::{
-    Changes, Conflicts, Protected, Store, commit as commits, discard as discards,
+    Changes, Committed, Conflicts, Protected, Store, commit as commits, discard as discards,
 };
 
 /// Show what a session has changed in its overlay workspace
@@ -169,6 +172,17 @@ pub fn commit(args: &CommitArgs) -> Result<u8, Failure> {
             .collect();
         answer::print(&text)?;
     }
+    tell_rest(&committed);
+    Ok(
+        match committed.held.is_empty() && committed.skipped.is_empty() {
+            true => 0,
+            false => exit::FOUND,
+        },
+    )
+}
+
+/// Prints the changes that a commit left uncommitted, and why.
+fn tell_rest(committed: &Committed) {
     for entry in &committed.held {
         let why = entry.held.map_or("", |why| why.word());
         say(&format!("held back, {why}: {}", lines::shown(&entry.path)));
@@ -179,12 +193,6 @@ pub fn commit(args: &CommitArgs) -> Result<u8, Failure> {
             lines::shown(path)
         ));
     }
-    Ok(
-        match committed.held.is_empty() && committed.skipped.is_empty() {
-            true => 0,
-            false => exit::FOUND,
-        },
-    )
 }
 
 pub fn discard(args: &DiscardArgs) -> Result<u8, Failure> {
@@ -196,21 +204,4 @@ pub fn discard(args: &DiscardArgs) -> Result<u8, Failure> {
         discards(&mut changes, &paths)?;
     }
     Ok(0)
-}
-
-/// Prints where the changes of a run are, or removes the layers of a run without changes.
-pub fn after_run(id: &str) -> Option<String> {
-    let store = Store::of_caller();
-    let changes = store.open(id).ok()?;
-    match diff::diff(&changes) {
-        Ok(entries) if entries.is_empty() => {
-            let _ = store.remove(id);
-            None
-        }
-        found => Some(format!(
-            "the workspace {} is unchanged; {} changes are kept: creel diff {id}, creel commit {id}, creel discard {id}",
-            lines::shown(Path::new(&changes.record.workspace)),
-            found.map_or_else(|_| "its".to_owned(), |entries| entries.len().to_string()),
-        )),
-    }
 }

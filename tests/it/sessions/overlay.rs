@@ -1,6 +1,7 @@
 //! Overlay workspaces: what a session writes stays in a layer until it is committed.
 
 mod hold;
+mod runs;
 mod shown;
 
 use std::fs;
@@ -343,34 +344,6 @@ fn changes_outlive_everything_but_force(who: Who) {
     it.0.sh("echo session > a").ok();
     it.verb("rm", &["--force"]).ok();
     assert!(!it.layers().exists());
-}
-
-each!(a_run_keeps_its_changes);
-fn a_run_keeps_its_changes(who: Who) {
-    let it = Overlay::named(who);
-    let run = |script: &str| {
-        let mut command = it.creel("run");
-        if !has_cgroups(who) {
-            command.args(["--allow-degraded", "cgroup"]);
-        }
-        command.args(["--workspace", ":overlay", "--", "/bin/sh", "-c", script]);
-        said(command)
-    };
-    let ran = run("echo x > new").ok();
-    assert!(
-        ran.err
-            .contains("is unchanged; 1 changes are kept: creel diff "),
-        "{ran:?}"
-    );
-    assert_eq!(it.names(), Vec::<String>::new());
-    let name = said(it.creel("diff")).ok().out;
-    let mut commit = it.creel("commit");
-    commit.arg(name.trim());
-    said(commit).ok();
-    assert_eq!(it.read("new").as_deref(), Some("x\n"));
-    // Without changes nothing is kept, and nothing is said.
-    let ran = run("cat new").ok();
-    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("x\n", ""));
 }
 
 each!(an_overlay_that_could_not_work_is_refused);

@@ -89,7 +89,7 @@ pub fn commit(
             .done
             .retain(|entry| !skipped.contains(&entry.path));
     }
-    if let Ok(_live) = changes.claim_live() {
+    if let Ok(_live) = changes.try_live() {
         sweep::committed(changes)?;
     }
     Ok(committed)

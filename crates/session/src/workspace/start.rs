@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::error::WorkspaceError;
 use super::record::{Record, Rules};
 use super::stage::times;
-use super::upper::{Changes, Live, Result, Store, fault, live, own, refuse};
+use super::upper::{Changes, Live, Result, Store, fault, live_soon, own, refuse};
 use super::{apply, sweep, tree};
 use creel_jail::Pins;
 use creel_plan::paths::HostPaths;
@@ -49,7 +49,7 @@ impl Store {
         let lower = pin.fd.as_fd();
         make_private(path)?;
         let dir = own(path)?;
-        let live = live(&dir, path, &name)?;
+        let live = live_soon(&dir, path, &name)?;
         let stat = fstat(lower).map_err(refuse(workspace))?;
         let rules = rules(policy, request, host);
         let mut changes = match (Store::here(path)).open(&name) {

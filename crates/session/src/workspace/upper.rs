@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat};
 
@@ -20,6 +21,9 @@ pub(super) type Result<T> = std::result::Result<T, WorkspaceError>;
 
 /// Root's, if XDG_STATE_HOME is not set.
 const STATE_OF_ROOT: &str = "/var/lib";
+
+/// Milliseconds in which a keeper that ends has closed its files.
+const PATIENCE: u32 = 50;
 
 /// The beginning of a staging directory's name.
 pub(super) const STAGING: &str = ".creel-commit-";
@@ -214,7 +218,18 @@ fn lock_file(dir: &File, path: &Path, name: &str) -> Result<File> {
     options.open(at(dir, name)).map_err(fault(&path.join(name)))
 }
 
-pub(super) fn live(dir: &File, path: &Path, name: &str) -> Result<Live> {
+/// Locks the layers for a jail. A keeper that was killed closes its files one by one.
+pub(super) fn live_soon(dir: &File, path: &Path, name: &str) -> Result<Live> {
+    for _ in 0..PATIENCE {
+        if let Ok(live) = live(dir, path, name) {
+            return Ok(live);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    live(dir, path, name)
+}
+
+fn live(dir: &File, path: &Path, name: &str) -> Result<Live> {
     let lock = lock_file(dir, path, "live")?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| WorkspaceError::Live { name: name.into() })?;
@@ -253,12 +268,17 @@ impl Changes {
 
     /// Whether a jail uses the layers.
     pub fn is_live(&self) -> bool {
-        self.claim_live().is_err()
+        self.try_live().is_err()
     }
 
-    /// Keeps jails from the layers; `Live` if one uses them.
-    pub(super) fn claim_live(&self) -> Result<Live> {
+    /// Keeps jails from the layers; `Live` if one uses them now.
+    pub(super) fn try_live(&self) -> Result<Live> {
         live(&self.dir, &self.path, &self.name)
+    }
+
+    /// The same, also if one ends just now.
+    pub(super) fn claim_live(&self) -> Result<Live> {
+        live_soon(&self.dir, &self.path, &self.name)
     }
 
     /// Keeps other commits away.
