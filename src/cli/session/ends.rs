@@ -227,7 +227,7 @@ pub fn rm(args: &RmArgs) -> Result<u8, Failure> {
 
 /// Changes of an overlay workspace are the user's work: without --force they stay, and the session with them.
 fn changes_kept(name: &str) -> Result<(), Failure> {
-    match Changes::of_caller().has_changes(name) {
+    match Changes::of_caller().has_work(name) {
         true => Err(WorkspaceError::Uncommitted { name: name.into() }.into()),
         false => Ok(()),
     }
@@ -242,7 +242,7 @@ pub fn gc(_: &GcArgs) -> Result<u8, Failure> {
         }
         // The changes outlive what is removed here; without any, their layers go, too.
         let changes = Changes::of_caller();
-        if !changes.has_changes(&name) {
+        if !changes.has_work(&name) {
             let _ = changes.remove(&name);
         }
         match store.remove(&name) {

@@ -2,8 +2,10 @@
 
 mod after;
 mod lines;
+mod snapshots;
 
 pub use after::{When, after_run, check};
+pub use snapshots::{ForkArgs, RestoreArgs, SnapshotArgs, fork, restore, snapshot};
 
 use std::io::IsTerminal as _;
 use std::path::{Component, PathBuf};

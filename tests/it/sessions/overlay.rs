@@ -3,6 +3,7 @@
 mod hold;
 mod runs;
 mod shown;
+mod snapshots;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};

@@ -87,9 +87,30 @@ pub enum WorkspaceError {
     },
     /// Changes would be lost.
     #[error(
-        "session {name} has changes that are not committed (`creel diff {name}`); commit or discard them, or lose them with --force"
+        "session {name} has changes that are not committed, or snapshots (`creel diff {name}`, `creel snapshot {name}`); commit or discard them, or lose them with --force"
     )]
     Uncommitted { name: String },
+    /// No snapshot of this name.
+    #[error(
+        "session {name} has no snapshot {snapshot}; `creel snapshot {name}` lists those that it has"
+    )]
+    NoSnapshot { name: String, snapshot: String },
+    /// A snapshot, or a session with changes, of this name exists.
+    #[error("{name} has changes already; choose another name, or remove it first")]
+    Taken { name: String },
+    /// No name for a session or a snapshot.
+    #[error(
+        "{name:?} is no name; a name has letters, digits, dots, dashes and underscores, and begins with a letter or a digit"
+    )]
+    Name { name: String },
+    /// A file of the changes cannot be copied. Nothing is changed.
+    #[error("{} in the changes of session {name} cannot be copied: {source}", path.display())]
+    Copy {
+        name: String,
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
 }
 
 creel_policy::codes!(WorkspaceError {
@@ -108,6 +129,10 @@ creel_policy::codes!(WorkspaceError {
     Self::Apply { .. } => "workspace-apply",
     Self::Unreadable { .. } => "workspace-unreadable",
     Self::Uncommitted { .. } => "workspace-uncommitted",
+    Self::NoSnapshot { .. } => "workspace-no-snapshot",
+    Self::Taken { .. } => "workspace-taken",
+    Self::Name { .. } => "workspace-name",
+    Self::Copy { .. } => "workspace-copy",
 });
 
 fn more_text(more: usize) -> String {

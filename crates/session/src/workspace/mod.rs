@@ -9,6 +9,7 @@
 //!                            /journal   a commit that has begun: it is finished by whoever comes next
 //!                            /live      locked while a jail uses the layers (flock(2))
 //!                            /lock      locked by a commit or a discard
+//!                            /snapshots copies of upper and record, by name
 //! ```
 //!
 //! `upper` holds what a jail wrote, so it is hostile input: every name in it is opened beneath a descriptor, no link in
@@ -17,6 +18,7 @@
 
 mod apply;
 pub mod commit;
+mod copy;
 pub mod diff;
 pub mod error;
 mod fault;
@@ -24,6 +26,7 @@ mod files;
 pub mod held;
 mod record;
 mod renames;
+pub mod snapshot;
 mod stage;
 mod start;
 mod sweep;
@@ -35,4 +38,5 @@ pub use commit::{Committed, Conflicts, Protected, commit, discard};
 pub use diff::{Change, Entry, Kind};
 pub use error::WorkspaceError;
 pub use held::Why;
+pub use snapshot::Still;
 pub use upper::{Changes, Live, Store};

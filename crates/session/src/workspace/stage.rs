@@ -1,16 +1,12 @@
 //! Copies the changes beside the workspace's files, in a directory of the workspace, so that each can take its place
 //! with one rename.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, ioctl_ficlone, openat, symlinkat,
-    utimensat,
-};
+use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, futimens, openat, symlinkat};
 
+use super::copy::{self, Attributes};
 use super::diff::{Entry, Kind};
 use super::error::WorkspaceError;
 use super::tree::{self, Ident};
@@ -18,11 +14,6 @@ use creel_sys::Errno;
 
 /// How often a file is copied that is written meanwhile.
 const TRIES: usize = 3;
-/// An access control list of the file.
-const ACL: &str = "system.posix_acl_access";
-/// Bytes of the names and of one value of a file's attributes, at most (xattr(7)).
-const LONGEST: usize = 64 << 10;
-
 /// Where staged files come from and go.
 pub(super) struct Staging<'a> {
     pub name: &'a str,
@@ -81,16 +72,13 @@ impl Staging<'_> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         let flags = flags | OFlags::CLOEXEC;
         let to = openat(self.stage, place, flags, Mode::RUSR | Mode::WUSR)?;
-        let (mut from, mut to) = (File::from(from), File::from(to));
-        if ioctl_ficlone(&to, &from).is_err() {
-            let copied = std::io::copy(&mut from, &mut to);
-            copied.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        }
-        attributes(&from, &to)?;
-        own(to.as_fd(), before)?;
+        let both = (from.as_fd(), to.as_fd());
+        copy::contents(both.0, both.1)?;
+        copy::attributes(both.0, both.1, Attributes::OfUsers)?;
+        copy::own(both.1, before)?;
         let mode = before.st_mode & (0o1777 | seen & 0o6000);
         fchmod(&to, Mode::from_raw_mode(mode))?;
-        futimens(&to, &times(before))?;
+        futimens(&to, &copy::times(before))?;
         let after = fstat(&from)?;
         let same = tree::changed(before) == tree::changed(&after)
             && Ident::from(before) == Ident::from(&after);
@@ -98,13 +86,7 @@ impl Staging<'_> {
     }
 
     fn dress_link(&self, place: &str, stat: &Stat) -> Result<Ident, Errno> {
-        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-        match chownat(self.stage, place, Some(uid), Some(gid), nofollow) {
-            Err(Errno::PERM) => {}
-            done => done?,
-        }
-        utimensat(self.stage, place, &times(stat), nofollow)?;
+        copy::dress(self.stage, place.as_ref(), stat)?;
         let stat = tree::status(self.stage, place.as_ref())?;
         stat.as_ref().map(Ident::from).ok_or(Errno::NOENT)
     }
@@ -113,55 +95,4 @@ impl Staging<'_> {
 /// The name of a staged file (`f`), or of what was removed (`d`).
 pub(super) fn slot_name(kind: char, slot: usize) -> String {
     format!("{kind}{slot}")
-}
-
-/// Gives a file the owner of another. An ordinary user's files are that user's.
-pub(super) fn own(file: BorrowedFd<'_>, stat: &Stat) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    match fchown(file, Some(uid), Some(gid)) {
-        Err(Errno::PERM) => Ok(()),
-        done => done,
-    }
-}
-
-pub(super) fn times(stat: &Stat) -> Timestamps {
-    let time = |tv_sec, nanoseconds: u64| Timespec {
-        tv_sec,
-        tv_nsec: nanoseconds as _,
-    };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec as _),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as _),
-    }
-}
-
-/// Copies attributes of users and the access control list, but none of overlayfs's own.
-fn attributes(from: &File, to: &File) -> Result<(), Errno> {
-    let mut names = vec![0u8; LONGEST];
-    let length = match flistxattr(from, names.as_mut_slice()) {
-        Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
-        length => length?,
-    };
-    let mut room = vec![];
-    for name in names.get(..length).unwrap_or_default().split(|b| *b == 0) {
-        let Ok(name) = str::from_utf8(name) else {
-            continue;
-        };
-        let wanted = name.starts_with("user.") && !name.starts_with("user.overlay.");
-        if !wanted && name != ACL {
-            continue;
-        }
-        room.resize(LONGEST, 0);
-        let length = fgetxattr(from, name, room.as_mut_slice())?;
-        match fsetxattr(
-            to,
-            name,
-            room.get(..length).unwrap_or_default(),
-            XattrFlags::empty(),
-        ) {
-            Err(Errno::NOTSUP) => {}
-            done => done?,
-        }
-    }
-    Ok(())
 }

@@ -11,9 +11,9 @@ use rustix::fs::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
+use super::copy::times;
 use super::error::WorkspaceError;
 use super::record::{Record, Rules};
-use super::stage::times;
 use super::upper::{Changes, Live, Result, Store, fault, live_soon, own, refuse};
 use super::{apply, sweep, tree};
 use creel_jail::Pins;

@@ -24,30 +24,43 @@ pub(super) fn is_used(changes: &Changes) -> Result<bool, Errno> {
 
 /// Removes a name beneath `root` with everything in it; links are removed, not followed. An absent name is no error.
 pub(super) fn clear(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    let (dir, name) = match tree::parent(root, path) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    if clear_file(&dir, name.as_ref())? {
+        return Ok(());
+    }
     let mut waiting = vec![(path.to_path_buf(), false)];
     while let Some((path, emptied)) = waiting.pop() {
-        let (dir, name) = match tree::parent(root, &path) {
-            Ok(found) => found,
-            Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(errno),
-        };
+        let (dir, name) = tree::parent(root, &path)?;
+        if emptied {
+            unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
+            continue;
+        }
         let Some(stat) = tree::status(dir.as_fd(), name)? else {
             continue;
         };
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        match (is_directory, emptied) {
-            (false, _) => unlinkat(&dir, name, AtFlags::empty())?,
-            (true, true) => unlinkat(&dir, name, AtFlags::REMOVEDIR)?,
-            (true, false) => {
-                open_up(dir.as_fd(), name.as_ref(), stat.st_mode);
-                let directory = tree::directory(dir.as_fd(), Path::new(name))?;
-                waiting.push((path.clone(), true));
-                let names = tree::names(&directory)?.into_iter();
-                waiting.extend(names.map(|name| (path.join(name), false)));
+        open_up(dir.as_fd(), name.as_ref(), stat.st_mode);
+        let directory = tree::directory(dir.as_fd(), Path::new(name))?;
+        waiting.push((path.clone(), true));
+        for name in tree::names(&directory)? {
+            if !clear_file(&directory, &name)? {
+                waiting.push((path.join(name), false));
             }
         }
     }
     Ok(())
+}
+
+/// Removes a name unless it is a directory: false then.
+fn clear_file(dir: &OwnedFd, name: &Path) -> Result<bool, Errno> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::ISDIR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// A directory whose mode keeps its owner out, such as overlayfs's own.
@@ -96,6 +109,7 @@ pub(super) fn committed(changes: &mut Changes) -> Result<(), WorkspaceError> {
             closed.push(directory.to_path_buf());
         }
     }
+    let mut emptied: BTreeSet<PathBuf> = BTreeSet::new();
     let mut all: Vec<_> = changes.record.committed.iter_mut().collect();
     // What lies deeper goes first.
     all.sort_by(|a, b| b.path.cmp(&a.path));
@@ -106,7 +120,11 @@ pub(super) fn committed(changes: &mut Changes) -> Result<(), WorkspaceError> {
         };
         remove(trees.upper, &done.path, ident).map_err(fault(&done.path))?;
         done.upper = None;
-        trees.empty_above(&done.path).map_err(fault(&done.path))?;
+        emptied.insert(done.path.parent().unwrap_or(Path::new("")).to_path_buf());
+    }
+    // What lies deeper comes last in this order.
+    for directory in emptied.iter().rev() {
+        trees.empty(directory).map_err(fault(directory))?;
     }
     changes.write_record()
 }
@@ -141,9 +159,9 @@ impl Trees<'_> {
         Ok(false)
     }
 
-    /// Removes the directories above a path that are empty and show nothing but the host's.
-    fn empty_above(&self, path: &Path) -> Result<(), Errno> {
-        let above = path.ancestors().skip(1);
+    /// Removes a directory, and those above it, that are empty and show nothing but the host's.
+    fn empty(&self, path: &Path) -> Result<(), Errno> {
+        let above = path.ancestors();
         for path in above.filter(|path| !path.as_os_str().is_empty()) {
             let (Ok(upper), Ok(host)) = (
                 tree::directory(self.upper, path),
@@ -195,5 +213,5 @@ pub(super) fn drop_change(
     path: &Path,
 ) -> Result<(), Errno> {
     clear(upper, path)?;
-    Trees { upper, host }.empty_above(path)
+    Trees { upper, host }.empty(path.parent().unwrap_or(Path::new("")))
 }

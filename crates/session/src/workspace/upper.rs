@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat};
 
 use super::error::WorkspaceError;
 use super::record::Record;
+use super::snapshot::{NEW, SNAPSHOTS};
 use super::{apply, sweep, tree};
 use crate::Declared;
 use creel_plan::paths::workspace_mode;
@@ -100,7 +101,8 @@ impl Store {
     pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names: Vec<String> = names.collect();
+        let is_name = |name: &String| crate::keep::store::check(name).is_ok();
+        let mut names: Vec<String> = names.filter(is_name).collect();
         names.sort_unstable();
         names
     }
@@ -153,6 +155,12 @@ impl Store {
         }
     }
 
+    /// Whether something of a session would be lost with its layers: changes, or a snapshot.
+    pub fn has_work(&self, name: &str) -> bool {
+        let has_snapshots = |changes: Changes| !changes.snapshots().is_empty();
+        self.has_changes(name) || self.open(name).is_ok_and(has_snapshots)
+    }
+
     /// Removes the layers of a session, with the changes in them. Nothing happens if there are none. A commit that has
     /// begun is finished first.
     pub fn remove(&self, name: &str) -> Result<()> {
@@ -168,12 +176,15 @@ impl Store {
             Ok(()) | Err(WorkspaceError::Moved { .. }) => {}
             Err(error) => return Err(error),
         }
-        sweep::clear(changes.dir.as_fd(), Path::new("upper")).map_err(refuse(&changes.path))?;
-        for name in ["work", "denied"] {
-            sweep::clear(changes.dir.as_fd(), Path::new(name)).map_err(refuse(&changes.path))?;
+        // Without a record the rest would be no session's: it goes last.
+        for name in [
+            "upper", SNAPSHOTS, NEW, "work", "denied", "journal", "record",
+        ] {
+            sweep::clear(changes.top(), Path::new(name)).map_err(refuse(&changes.path))?;
         }
-        for name in ["journal", "staging", "record", "lock", "live"] {
-            let _ = fs::remove_file(changes.path.join(name));
+        let left = tree::directory(changes.top(), Path::new("")).and_then(|dir| tree::names(&dir));
+        for name in left.map_err(refuse(&changes.path))? {
+            sweep::clear(changes.top(), &name).map_err(refuse(&changes.path))?;
         }
         fs::remove_dir(&changes.path).map_err(fault(&changes.path))
     }
