@@ -8,6 +8,7 @@ use creel_egress::reason::Reason;
 use creel_jail::JailError;
 use creel_plan::ResolveError;
 use creel_policy::{Origin, PolicyError};
+use creel_session::WorkspaceError;
 use creel_session::{DeclareError, ExecuteError, LayerError, SuperviseError, exit};
 
 /// Why creel itself failed, and the exit status for that.
@@ -83,6 +84,9 @@ fn reason(error: &(dyn Error + 'static)) -> Option<Reason> {
     }
     if let Some(error) = error.downcast_ref::<ResolveError>() {
         return of(error.code(), error.rule().cloned());
+    }
+    if let Some(error) = error.downcast_ref::<WorkspaceError>() {
+        return of(error.code(), None);
     }
     let jail = error.downcast_ref::<JailError>();
     jail.and_then(|error| of(error.code(), None))

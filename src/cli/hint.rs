@@ -44,6 +44,18 @@ pub fn hear_signals() {
     }
 }
 
+/// Waits until a terminal has a line to read. False if a signal asks creel to end first.
+pub fn is_answered(terminal: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let asked = ASKED.get().map(AsFd::as_fd);
+    let waits = [Some(terminal), asked].into_iter().flatten();
+    let mut waits: Vec<PollFd<'_>> = waits
+        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+        .collect();
+    while let Err(Errno::INTR) = poll(&mut waits, None) {}
+    waits.get(1).is_none_or(|asked| asked.revents().is_empty())
+}
+
 /// Writes all bytes to a descriptor of the caller's. Fails with [`ErrorKind::TimedOut`](io::ErrorKind::TimedOut)
 /// after `patience`, or when a signal asks creel to end.
 pub fn deliver(fd: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<()> {

@@ -16,6 +16,7 @@ pub mod selftest;
 pub mod session;
 pub mod status;
 mod usage;
+pub mod workspace;
 
 use std::ffi::OsString;
 
@@ -64,6 +65,12 @@ enum Verb {
     Rm(ends::RmArgs),
     File(files::FileArgs),
     Cp(copy::CpArgs),
+    Diff(workspace::DiffArgs),
+    Commit(workspace::CommitArgs),
+    Discard(workspace::DiscardArgs),
+    Snapshot(workspace::SnapshotArgs),
+    Restore(workspace::RestoreArgs),
+    Fork(workspace::ForkArgs),
     Net(net::NetArgs),
     Shell(shell::ShellArgs),
     Hook(hook::HookArgs),
@@ -116,6 +123,12 @@ pub fn main() -> u8 {
         Ok(Verb::Rm(args)) => ends::rm(&args),
         Ok(Verb::File(args)) => files::file(&args),
         Ok(Verb::Cp(args)) => copy::cp(&args),
+        Ok(Verb::Diff(args)) => workspace::diff(&args),
+        Ok(Verb::Commit(args)) => workspace::commit(&args),
+        Ok(Verb::Discard(args)) => workspace::discard(&args),
+        Ok(Verb::Snapshot(args)) => workspace::snapshot(&args),
+        Ok(Verb::Restore(args)) => workspace::restore(&args),
+        Ok(Verb::Fork(args)) => workspace::fork(&args),
         Ok(Verb::Net(args)) => net::run(&args),
         Ok(Verb::Shell(args)) => shell::run(&args),
         Ok(Verb::Hook(args)) => hook::run(&args),

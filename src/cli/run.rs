@@ -19,11 +19,13 @@ use super::failure::Failure;
 use super::hint::{self, say};
 use super::session::create;
 use super::status::Status;
+use super::workspace::{after_run, check as check_commit};
 use creel_plan::Plan;
 use creel_policy::error::escaped_json;
 use creel_session::declare::only_loopback;
 use creel_session::execute::{outlets, streams};
 use creel_session::left::Extent;
+use creel_session::workspace::Store as Changes;
 use creel_session::{Asked, Declared, Detail, Layers, Place, Verdict, declare};
 use creel_sys::host;
 
@@ -66,7 +68,11 @@ fn attempt(
     started: Instant,
     status: &mut Status,
 ) -> Result<Attempt, Failure> {
-    let declared = declared(args, id, false)?;
+    let mut declared = declared(args, id, false)?;
+    if !args.dry_run {
+        Changes::of_caller().assign(id, &mut declared);
+        check_commit(args.commit, declared.request.changes.is_some())?;
+    }
     let (planned, refused) = match args.dry_run {
         true => declared.show()?,
         false => (declared.plan()?, vec![]),
@@ -111,6 +117,10 @@ fn attempt(
         false => Extent::Budget,
     };
     let verdict = finished.verdict(&declared, extent)?;
+    if declared.request.changes.is_some() {
+        // With --quiet, too: the workspace is not as the command left it.
+        after_run(id, args.commit.unwrap_or_default(), verdict.exit_status);
+    }
     if verdict.exit_status != 0 && verdict.limit.is_none() {
         of_git.iter().for_each(|line| say(line));
     }

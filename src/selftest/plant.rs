@@ -307,6 +307,7 @@ fn bind(source: PathBuf, target: &str, access: Access) -> Act {
         owner: Owner::Host,
         without: vec![],
         unnamed: false,
+        overlay: None,
         rule: None,
     }
 }

@@ -15,6 +15,7 @@ fn codes() -> Vec<&'static str> {
         creel_session::ExecuteError::CODES,
         creel_session::SuperviseError::CODES,
         creel_session::SessionError::CODES,
+        creel_session::WorkspaceError::CODES,
         creel_session::keep::files::FileError::CODES,
         creel_session::keep::KeepError::CODES,
         Fault::CODES,

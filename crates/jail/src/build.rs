@@ -2,7 +2,7 @@
 //!
 //! Runs after clone, as [`walk`](super::walk) does: system calls only.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::step::{Build, Options, Place, Tree};
 use creel_plan::{IfAbsent, Later, Node};
 use creel_policy::protected_defaults::{self, StandIn};
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, clone, fd, mount, placeholder, process, timens};
+use creel_sys::{Errno, Result, clone, fd, mount, overlay, placeholder, process, timens};
 
 /// Sources of covers. The first two, which nobody may open, cover masked paths; the others cover withheld
 /// names. procfs is mounted over them, so no path leads there.
@@ -143,6 +143,18 @@ impl<'a> Building<'a> {
                 }
                 mount::set(tree.as_fd(), *attributes, mount::Reach::Below)?;
                 self.settle(tree, path, *at, *over)
+            }
+            Build::Overlay {
+                path,
+                at,
+                lower,
+                layers,
+                attributes,
+                over,
+            } => {
+                let [lower, layers] = [named(lower)?, named(layers)?];
+                let made = overlay::mount(lower.as_fd(), layers.as_fd(), *attributes)?;
+                self.settle(made, path, *at, *over)
             }
             Build::Device {
                 path,
@@ -324,7 +336,7 @@ impl<'a> Building<'a> {
 
     /// The root is not executable: the client's file alone is on a mount that is.
     fn client(&self, program: &CStr, path: &CStr) -> Result<()> {
-        self.file(program, 0o555, creel_sys::client::PROGRAM)?;
+        self.file(program, 0o555, client::PROGRAM)?;
         let copy = mount::copy_one(self.root()?, program)?;
         mount::make_executable(copy.as_fd())?;
         self.settle(copy, program, Place::Own, None)?;
@@ -448,6 +460,23 @@ impl<'a> Building<'a> {
             }
             (Err(errno), _) => Err(errno),
         }
+    }
+}
+
+/// A directory of the host by its name; `ESTALE` if that leads to another inode than the pinned one.
+fn named((path, stat): &(CString, fd::Stat)) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let found = rx::openat2(
+        CWD,
+        path.as_c_str(),
+        flags,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS,
+    )?;
+    let now = fd::stat(found.as_fd())?;
+    match (now.dev, now.ino) == (stat.dev, stat.ino) {
+        true => Ok(found),
+        false => Err(Errno::STALE),
     }
 }
 

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::copier::Copier;
+use super::copier::{Copier, pinned_layers};
 use super::cstrings::{absolute, bytes, option, relative, text};
 use super::error::JailError;
 use super::netns::Sockets;
 use super::pins::{Pin, Pins};
 use super::step::{Build, Place, STDIN, Step, Tree};
 use super::streams::Stdio;
-use super::{keystore, rights, stdin};
+use super::{keystore, mounts, rights, stdin};
 use creel_plan::{Act, DirOwner, Host, IdMode, JailPlan, Plan};
 use creel_sys::userns::Idmap;
 use creel_sys::{Errno, mount};
@@ -199,6 +199,39 @@ impl Site<'_> {
                 mode: *mode,
                 contents: contents.clone().into_bytes(),
             },
+            Act::Bind {
+                source,
+                target,
+                access,
+                owner,
+                overlay: Some(overlay),
+                ..
+            } => {
+                mounts::none_beneath(source)?;
+                let attributes = rights::attributes(*access) | mount::NODEV;
+                let pin = pinned(pins, source)?;
+                let over = (!made.contains(target.as_path())).then_some(pin.stat);
+                let (path, at) = (relative(target), Place::of(jail, target));
+                let layers = &overlay.changes;
+                if id_mode == IdMode::Privileged {
+                    let held = copier.overlay((source, pin), layers, attributes, *owner)?;
+                    return Ok(Build::Tree {
+                        path,
+                        at,
+                        tree: Tree::Held(held),
+                        attributes,
+                        over,
+                    });
+                }
+                Build::Overlay {
+                    path,
+                    at,
+                    lower: (absolute(source), pin.stat),
+                    layers: (absolute(layers), pinned_layers(layers)?.stat),
+                    attributes,
+                    over,
+                }
+            }
             Act::Bind {
                 source,
                 target,

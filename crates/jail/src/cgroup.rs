@@ -293,6 +293,12 @@ impl Group {
         self.write_freeze("0")
     }
 
+    /// Whether every process in the group is frozen by now (`frozen` in `cgroup.events`). `None` if there is no v2 group.
+    pub fn is_frozen(&self) -> Option<bool> {
+        let dir = self.v2.as_ref()?;
+        Some(keyed(&dir.join("cgroup.events"), "frozen") == Some(1))
+    }
+
     fn write_freeze(&self, word: &str) -> bool {
         let file = self.v2.as_ref().map(|dir| dir.join("cgroup.freeze"));
         file.is_some_and(|file| write(&file, word).is_ok())

@@ -8,7 +8,7 @@ use super::error::JailError;
 use super::pins::Pin;
 use creel_plan::Owner;
 use creel_sys::userns::{Idmap, Range};
-use creel_sys::{Errno, cut, mount};
+use creel_sys::{Errno, cut, fd, mount, overlay};
 
 /// Makes detached mounts of pinned inodes, for a process that may mount on the host.
 pub(super) struct Copier {
@@ -53,6 +53,47 @@ impl Copier {
         Ok(tree)
     }
 
+    /// A detached mount of one directory without what is mounted beneath, for a layer of an overlay.
+    fn layer(&mut self, path: &Path, pin: &Pin, owner: Owner) -> Result<OwnedFd, JailError> {
+        let fault = |source| JailError::Tree {
+            path: path.into(),
+            source,
+        };
+        let layer = mount::copy_one(pin.fd.as_fd(), c"").map_err(fault)?;
+        if let Owner::Mapped { uid, gid } = owner {
+            let map = self.own(&layer, (uid, gid));
+            map.map_err(|source| JailError::Idmap {
+                path: path.into(),
+                source,
+            })?;
+        }
+        Ok(layer)
+    }
+
+    /// A detached overlay of a pinned directory. `layers`: the directory of its layers.
+    pub(super) fn overlay(
+        &mut self,
+        (path, pin): (&Path, &Pin),
+        layers: &Path,
+        attributes: u64,
+        owner: Owner,
+    ) -> Result<OwnedFd, JailError> {
+        let own = pinned_layers(layers)?;
+        let lower = self.layer(path, pin, owner)?;
+        let upper = self.layer(layers, &own, owner)?;
+        let user = match (owner, self.jail_user) {
+            (Owner::Mapped { .. }, Some(user)) => user,
+            // Without a range of ids the jail's user is the owner.
+            _ => pin.stat.uid,
+        };
+        overlay::mount_mapped(&lower, &upper, user, attributes).map_err(|source| {
+            JailError::Overlay {
+                path: layers.into(),
+                source,
+            }
+        })
+    }
+
     /// Maps the owner of a detached mount to the jail's user, if the jail has a range of ids.
     pub(super) fn own(&mut self, tree: &OwnedFd, owner: (u32, u32)) -> creel_sys::Result<()> {
         match self.jail_user {
@@ -68,6 +109,22 @@ impl Copier {
             Entry::Vacant(new) => new.insert(shown(owner, user)?),
         })
     }
+}
+
+/// Pins the directory of an overlay's layers, which must be the caller's alone.
+pub(super) fn pinned_layers(path: &Path) -> Result<Pin, JailError> {
+    let fault = |source| JailError::Overlay {
+        path: path.into(),
+        source,
+    };
+    let fd = fd::pin_exact(path).map_err(fault)?;
+    let found = rustix::fs::fstat(&fd).map_err(fault)?;
+    let (uid, _) = creel_sys::host::ids();
+    if found.st_uid != uid || found.st_mode & 0o077 != 0 {
+        return Err(fault(Errno::PERM));
+    }
+    let stat = fd::stat(fd.as_fd()).map_err(fault)?;
+    Ok(Pin { fd, stat })
 }
 
 /// Maps the owner to the jail's user and every other id to itself, as on any other mount: the jail has none

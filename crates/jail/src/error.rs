@@ -56,6 +56,16 @@ pub enum JailError {
         kind: String,
         tree: PathBuf,
     },
+    /// A filesystem is mounted beneath an overlay workspace; an overlay would show the directory under it.
+    #[error("{} is a mount beneath the overlay workspace {}, which an overlay does not show; unmount it, or use the mode rw or ro", path.display(), tree.display())]
+    OverlayMount { path: PathBuf, tree: PathBuf },
+    /// The layers of an overlay workspace cannot be used: `path` is their directory.
+    #[error("the layers in {} cannot be used for an overlay", path.display())]
+    Overlay {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     /// The mount of a granted tree cannot be copied or changed, open_tree(2) and mount_setattr(2).
     #[error("{} cannot be prepared as a mount", path.display())]
     Tree {
@@ -180,6 +190,8 @@ creel_policy::codes!(JailError {
     Self::ForeignProc => "jail-foreign-proc",
     Self::Open { .. } => "jail-open",
     Self::KernelTree { .. } => "jail-kernel-tree",
+    Self::OverlayMount { .. } => "jail-overlay-mount",
+    Self::Overlay { .. } => "jail-overlay",
     Self::Tree { .. } => "jail-tree",
     Self::Idmap { .. } => "jail-idmap",
     Self::UserNamespace { .. } => "jail-user-namespace",
@@ -232,6 +244,7 @@ impl JailError {
             Self::NotProc { source }
             | Self::Open { source, .. }
             | Self::Tree { source, .. }
+            | Self::Overlay { source, .. }
             | Self::Idmap { source, .. }
             | Self::UserNamespace { source }
             | Self::Clone { source }
@@ -245,6 +258,7 @@ impl JailError {
             Self::State { source, .. } => Errno::from_io_error(source),
             Self::Changed(_)
             | Self::KernelTree { .. }
+            | Self::OverlayMount { .. }
             | Self::NoCwd
             | Self::ForeignProc
             | Self::LinkNowhere { .. }

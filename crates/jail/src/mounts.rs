@@ -115,6 +115,17 @@ pub(super) fn no_kernel_trees(
     Ok(())
 }
 
+/// Refuses an overlay of a tree in which something is mounted: the jail would see what the mount hides.
+pub(super) fn none_beneath(tree: &Path) -> Result<(), JailError> {
+    match all()?.into_iter().find(|mount| below(&mount.point, tree)) {
+        Some(mount) => Err(JailError::OverlayMount {
+            path: mount.point,
+            tree: tree.into(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Finds the mounts that cannot be idmapped. Those beneath the trees that are to be mapped are tried, since a
 /// FUSE server may or may not allow it; of the trees themselves, those that are mapped already.
 pub(super) fn unmapped(

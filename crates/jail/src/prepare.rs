@@ -174,6 +174,17 @@ pub fn prepare(
         jail_user: matches!(ids, Ids::Range { .. }).then_some(first_id + JAIL_ID),
         authority,
     })?;
+    // The root of an overlay is another inode than the host's: its Landlock rule is made by its path in the jail.
+    for act in &plan.jail.build {
+        if let Act::Bind {
+            source,
+            overlay: Some(_),
+            ..
+        } = act
+        {
+            pins.remove(source);
+        }
+    }
     let enter = enter_steps::prepare(&plan.jail, &plan.command, &pins, egress)?;
     let socket = socket::pair().map_err(|source| JailError::System {
         what: "socketpair",

@@ -40,6 +40,7 @@ impl JailError {
              as an ordinary user"
                 .into(),
         ),
+        JailError::Overlay { .. } => Some(overlay_needs()),
         JailError::Cgroup(_) => Some("see `creel doctor`".into()),
         _ if errno == Some(Errno::NOSYS) => {
             let filter = obstacle::hidden(&Around::look());
@@ -75,6 +76,7 @@ impl JailError {
             (Act::Bind { .. } | Act::Mask { .. }, Some(Errno::STALE)) => {
                 Some("it was replaced while the jail was being made".into())
             }
+            (Act::Bind { overlay: Some(_), .. }, _) => Some(overlay_needs()),
             // The path is in a tree that a command could change. A ban on mounts fails at the first mount.
             (Act::Workdir { path } | Act::Hold { path, .. } | Act::Withhold { path, .. }, Some(Errno::ACCESS)) => {
                 Some(closed(path))
@@ -89,6 +91,13 @@ impl JailError {
         _ => None,
     }
     }
+}
+
+/// An overlay's needs. The kernel answers EINVAL to most that it lacks.
+fn overlay_needs() -> String {
+    "an overlay workspace needs overlayfs of Linux 5.11 (5.19 as root), and layers on a filesystem with whiteouts and \
+     attributes (ext4, xfs, btrfs, tmpfs): set XDG_STATE_HOME to a directory on one, or use --workspace DIR:rw"
+        .into()
 }
 
 /// The remedy for a directory that may not be entered: its own mode keeps its owner out, or another user owns

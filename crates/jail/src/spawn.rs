@@ -306,6 +306,11 @@ impl Live {
         self.group.as_ref().is_some_and(Group::freeze)
     }
 
+    /// Whether no process of the jail runs any more after [`Live::freeze`]. `None` if no group can be frozen.
+    pub fn is_frozen(&self) -> Option<bool> {
+        self.group.as_ref().and_then(Group::is_frozen)
+    }
+
     /// Ends [`Live::freeze`].
     pub fn thaw(&self) {
         // A group that cannot be thawed was not frozen, or is killed at the time limit.

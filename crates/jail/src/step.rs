@@ -86,6 +86,21 @@ pub enum Build {
         /// See the variant; `ESTALE` if the mount point is another inode.
         over: Option<Stat>,
     },
+    /// Mounts an overlay of a tree of the host, for a process that maps no ids.
+    Overlay {
+        /// The mount point, which exists.
+        path: CString,
+        /// The owner of the directory of the mount point.
+        at: Place,
+        /// The lower tree on the host, and its pinned inode; `ESTALE` if it leads to another.
+        lower: (CString, Stat),
+        /// The directory of the layers, and its pinned inode.
+        layers: (CString, Stat),
+        /// `MOUNT_ATTR_*` of fsmount(2).
+        attributes: u64,
+        /// The inode that must be there, if the mount point comes from a granted tree.
+        over: Option<Stat>,
+    },
     /// Mounts a character device of the host over an empty file.
     Device {
         /// The place of the file, which this step makes.

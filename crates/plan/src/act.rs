@@ -115,6 +115,10 @@ pub enum Act {
         /// A mount of the host in a granted tree, bound separately although no grant names it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unnamed: bool,
+        /// If present, nothing that the jail writes reaches `source`: an overlay of it is mounted, and changes
+        /// go to a layer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overlay: Option<Overlay>,
         /// The grant; if several name the path, the one that gives most access.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "rule")]
         rule: Option<Origin>,
@@ -428,6 +432,22 @@ pub enum IfAbsent {
     Skip,
     /// The jail is not made.
     Refuse,
+}
+
+/// The layers over a tree of the host: overlayfs, Documentation/filesystems/overlayfs.rst.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// The directory on the host that has the layers: `upper` with the changes, `work` for the kernel, `denied`
+    /// with a whiteout for each hidden name. Empty in a plan that is only displayed.
+    #[serde(with = "lossless")]
+    pub changes: PathBuf,
+    /// Denied names beneath the tree, absolute. Each is absent in the jail, whatever the host renames.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        with = "lossless::list"
+    )]
+    pub hidden: Vec<PathBuf>,
 }
 
 /// The access that a mount and its Landlock rule allow.

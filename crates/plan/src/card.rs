@@ -28,6 +28,9 @@ pub(super) fn card(policy: &Policy, view: &View) -> String {
     let mode = match workspace_mode(policy) {
         WorkspaceMode::None => "empty at the start, and gone at the end",
         WorkspaceMode::ReadOnly => "read only",
+        WorkspaceMode::Overlay => {
+            "read and write; changes reach the user's files when the user commits them"
+        }
         WorkspaceMode::ReadWrite => "read and write",
     };
     let mut text = format!(

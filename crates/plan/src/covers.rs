@@ -34,6 +34,8 @@ impl View<'_> {
                 }
                 // Another run's placeholder stands there. It may be put to use meanwhile, so a mount covers
                 // it.
+                // Hidden all the same: the host may make it later.
+                Fact::Absent if self.hides(&path) => continue,
                 Fact::Absent if let Some(stood) = self.host.found.stood.get(&path) => {
                     (stood.real.clone(), stood.node)
                 }
@@ -88,6 +90,7 @@ impl View<'_> {
         let covers: BTreeSet<PathBuf> = self.masks.keys().cloned().collect();
         let beneath = |path: &Path| path.ancestors().skip(1).any(|above| covers.contains(above));
         self.masks.retain(|path, _| !beneath(path));
+        self.hide_masked();
         Ok(())
     }
 
@@ -156,7 +159,11 @@ impl View<'_> {
             .filter(|(_, fact)| matches!(fact, Fact::Special));
         self.sockets = special
             .map(|(path, _)| path)
-            .filter(|path| self.bind_above(path).is_some())
+            // A socket of an overlay's lower tree answers ECONNREFUSED.
+            .filter(|path| {
+                let bind = self.bind_above(path);
+                bind.is_some_and(|(bind, _)| !self.is_overlay(bind))
+            })
             .filter(|path| !self.masks.keys().any(|mask| path.starts_with(mask)))
             .cloned()
             .collect();

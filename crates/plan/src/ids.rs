@@ -20,10 +20,9 @@ impl View<'_> {
                 gid: self.host.gid,
             });
         }
-        let refused = self
-            .binds
-            .iter()
-            .find(|(_, b)| b.access.write && b.idmap == Idmap::Refused);
+        let refused = self.binds.iter().find(|(path, b)| {
+            (b.access.write || self.is_overlay(path)) && b.idmap == Idmap::Refused
+        });
         let allowed = degraded.contains(&Degradable::Idmap);
         match refused {
             None => {

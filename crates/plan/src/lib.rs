@@ -32,6 +32,7 @@ mod ids;
 pub mod lossless;
 mod mapped;
 pub mod order;
+mod overlay;
 mod own;
 pub mod paths;
 pub mod print;

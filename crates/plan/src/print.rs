@@ -112,9 +112,14 @@ impl fmt::Display for Act {
                 access,
                 owner,
                 without,
+                overlay,
                 ..
             } => {
-                write!(f, "bind {}", source.display())?;
+                let how = match overlay {
+                    Some(_) => "overlay",
+                    None => "bind",
+                };
+                write!(f, "{how} {}", source.display())?;
                 if source != target {
                     write!(f, " on {}", target.display())?;
                 }
@@ -122,8 +127,15 @@ impl fmt::Display for Act {
                 if let Owner::Mapped { uid, gid } = owner {
                     write!(f, ", owner {uid}:{gid} is the jail's user")?;
                 }
-                for place in without {
+                let hidden = overlay.iter().flat_map(|overlay| &overlay.hidden);
+                for place in without.iter().chain(hidden) {
                     write!(f, ", without {}", place.display())?;
+                }
+                if let Some(overlay) = overlay {
+                    match overlay.changes.as_os_str().is_empty() {
+                        true => write!(f, ", changes in a layer of the jail's own")?,
+                        false => write!(f, ", changes in {}", overlay.changes.display())?,
+                    }
                 }
                 Ok(())
             }

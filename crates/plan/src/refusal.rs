@@ -231,6 +231,21 @@ pub enum ResolveError {
     /// A workspace that no jail can have.
     #[error("the workspace {path} cannot be used: {why}")]
     WorkspaceNever { path: String, why: &'static str },
+    /// A grant beneath an overlay workspace has another access than the overlay.
+    #[error("{path} is granted in its own way beneath the overlay workspace {workspace}, and its mount would show the host's files beside the session's changes; leave that grant out, or use the mode rw or ro", path = .path.display(), workspace = .workspace.display())]
+    OverlayNested { path: PathBuf, workspace: PathBuf },
+    /// The jail may write to a tree around an overlay workspace, and so to the host's files.
+    #[error("the overlay workspace {workspace} lies in {tree}, which is granted for writing: the host could move the workspace there, and the jail would write to it; leave that grant out, or use the mode rw", workspace = .workspace.display(), tree = .tree.display())]
+    OverlayInside { workspace: PathBuf, tree: PathBuf },
+    /// An ordinary user's jail has one user and one group, and overlayfs must give a copied file the owner that it had.
+    #[error("the overlay workspace {path} belongs to {uid}:{gid}, and the jail has the ids {own_uid}:{own_gid} alone, so nothing in it could be changed; change its owner and group (chown -R {own_uid}:{own_gid}), or use the mode rw", path = .path.display())]
+    OverlayOwner {
+        path: PathBuf,
+        uid: u32,
+        gid: u32,
+        own_uid: u32,
+        own_gid: u32,
+    },
     /// The working directory does not exist in the jail.
     #[error(
         "the working directory {0} is not in the jail; name the workspace, /tmp, your home or a granted directory"
@@ -317,6 +332,9 @@ creel_policy::codes!(ResolveError {
     Self::WorkspaceTooWide(_) => "plan-workspace-too-wide",
     Self::WorkspaceDenied(_) => "plan-workspace-denied",
     Self::WorkspaceNever { .. } => "plan-workspace-never",
+    Self::OverlayNested { .. } => "plan-overlay-nested",
+    Self::OverlayInside { .. } => "plan-overlay-inside",
+    Self::OverlayOwner { .. } => "plan-overlay-owner",
     Self::WorkdirOutside(_) => "plan-workdir-outside",
     Self::NoIdmap { .. } => "plan-no-idmap",
     Self::NoIdmapBelow { .. } => "plan-no-idmap-below",

@@ -44,6 +44,8 @@ pub struct Request {
     pub notes: Vec<String>,
     /// Published ports: servers in the jail that the host can connect to.
     pub publish: Vec<Publish>,
+    /// The directory of the layers of an overlay workspace; `None` if the plan is only displayed.
+    pub changes: Option<PathBuf>,
     /// The jail's id, for `CREEL_ID`.
     pub id: String,
 }

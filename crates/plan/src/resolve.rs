@@ -58,6 +58,7 @@ pub fn resolve(policy: &Policy, request: &Request, host: &Host) -> Result<Plan, 
     view.denials(&policy.filesystem.deny)?;
     view.patterns(&policy.filesystem)?;
     view.sockets();
+    view.overlay_works()?;
 
     let ids = view.ids(degraded)?;
     view.map(policy, request)?;

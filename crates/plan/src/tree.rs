@@ -197,10 +197,15 @@ impl View<'_> {
                         source: source.to_path_buf(),
                         target: path.into(),
                         node: bound.node,
-                        access: bound.access,
+                        access: self.access(source, bound),
                         owner,
                         without,
                         unnamed: self.unnamed(source),
+                        overlay: self
+                            .workspace
+                            .overlay
+                            .clone()
+                            .filter(|_| self.is_overlay(source)),
                         rule: bound.by.clone(),
                     });
                 }
@@ -349,6 +354,14 @@ impl View<'_> {
         }
     }
 
+    /// The access through the mount: an overlay is writable.
+    fn access(&self, path: &Path, bound: &Bound) -> Access {
+        Access {
+            write: bound.access.write || self.is_overlay(path),
+            code: bound.access.code,
+        }
+    }
+
     /// Whether the card has a place of its own: not where the policy grants the host's directory.
     fn shows_card(&self) -> bool {
         let place = Path::new(card::DIRECTORY);
@@ -394,7 +407,11 @@ impl View<'_> {
             if !self.covered(path, bound) && !self.unnamed(path) {
                 rules.push(LandlockRule {
                     rule: bound.by.clone(),
-                    ..rule(&self.inside(path), bound.node, bound.access.into())
+                    ..rule(
+                        &self.inside(path),
+                        bound.node,
+                        self.access(path, bound).into(),
+                    )
                 });
             }
         }

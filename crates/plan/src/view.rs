@@ -82,6 +82,8 @@ pub(super) struct Workspace {
     /// The caller's workspace directory, or the directory that a fresh workspace replaces.
     pub(super) callers: PathBuf,
     pub(super) fresh: bool,
+    /// The layers over it, if the jail does not write to the host's files.
+    pub(super) overlay: Option<Overlay>,
 }
 
 #[derive(Clone)]
@@ -118,6 +120,7 @@ impl<'a> View<'a> {
                 path: PathBuf::new(),
                 callers: PathBuf::new(),
                 fresh: false,
+                overlay: None,
             },
             binds: BTreeMap::new(),
             executable: BTreeMap::new(),
@@ -149,6 +152,7 @@ impl<'a> View<'a> {
                 path: FRESH_WORKSPACE.into(),
                 callers: paths::callers_workspace(request, self.host),
                 fresh: true,
+                overlay: None,
             };
             return Ok(());
         }
@@ -190,6 +194,11 @@ impl<'a> View<'a> {
         if self.too_wide(real) {
             return Err(ResolveError::WorkspaceTooWide(text));
         }
+        // To the host's files an overlay is a read-only tree.
+        let overlay = (mode == WorkspaceMode::Overlay).then(|| Overlay {
+            changes: request.changes.clone().unwrap_or_default(),
+            hidden: vec![],
+        });
         let access = Access {
             write: mode == WorkspaceMode::ReadWrite,
             code: Code::Data,
@@ -211,6 +220,7 @@ impl<'a> View<'a> {
             path: real.clone(),
             callers: real.clone(),
             fresh: false,
+            overlay,
         };
         Ok(())
     }
@@ -272,9 +282,9 @@ impl<'a> View<'a> {
     /// new target.
     pub(super) fn no_links_out(&self) -> Result<(), ResolveError> {
         let writable = |path: &Path| {
-            self.binds
-                .iter()
-                .find(|(tree, bound)| bound.access.write && within(path, tree))
+            self.binds.iter().find(|(tree, bound)| {
+                (bound.access.write || self.is_overlay(tree)) && within(path, tree)
+            })
         };
         for (path, real) in &self.links {
             // A link lies where it is found, and not where the name says that leads through it.
@@ -406,7 +416,9 @@ impl<'a> View<'a> {
                 origin: origin.clone(),
             });
         }
-        let (access, idmap) = (bound.access, bound.idmap);
+        let (mut access, idmap) = (bound.access, bound.idmap);
+        // What is written to an overlay goes to its layer, whoever grants it.
+        access.write &= !self.is_overlay(&real);
         let entry = self.binds.entry(real.clone()).or_insert(bound);
         if access.write && !entry.access.write || access.code > entry.access.code {
             entry.by = Some(origin.clone());

@@ -100,7 +100,7 @@ impl EffectiveAccess {
     /// The same for a path of the host.
     pub fn writes_at(&self, path: &str, roots: &Roots) -> bool {
         let mode = self.workspace.as_ref().map(|mode| mode.value);
-        let by_mode = mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite);
+        let by_mode = mode.is_none_or(WorkspaceMode::writes);
         let inside = within(path, &roots.workspace);
         match self.parts {
             Parts::None if inside => false,

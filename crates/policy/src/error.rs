@@ -113,14 +113,6 @@ pub enum PolicyError {
         word: String,
         remedy: Remedy,
     },
-    /// A word that the design has and this version does not implement.
-    #[error("{at}: '{key}' cannot be '{}' in this version; {remedy}", shown(word))]
-    Later {
-        at: Place,
-        key: Cow<'static, str>,
-        word: String,
-        remedy: Remedy,
-    },
     /// A path or a pattern of paths is not valid.
     #[error("{at}: path '{}' in '{key}' {fault}", shown(path))]
     BadPath {
@@ -207,7 +199,6 @@ crate::codes!(PolicyError {
     Self::WrongType { .. } => "wrong-type",
     Self::BadUnit { .. } => "bad-unit",
     Self::UnknownWord { .. } => "unknown-word",
-    Self::Later { .. } => "later",
     Self::BadPath { .. } => "bad-path",
     Self::BadPattern { .. } => "bad-pattern",
     Self::BadProgram { .. } => "bad-program",
@@ -232,7 +223,7 @@ macro_rules! placed {
 
 impl PolicyError {
     placed! {
-        TooLarge NotUtf8 ByteOrderMark Syntax Document UnknownKey MissingKey WrongType BadUnit UnknownWord Later
+        TooLarge NotUtf8 ByteOrderMark Syntax Document UnknownKey MissingKey WrongType BadUnit UnknownWord
         BadPath BadPattern BadProgram EmptyList Extends Base MissingAgent Network Rules BadName NulInValue;
         unplaced Unreadable IsDirectory MissingPreset BareFile
     }

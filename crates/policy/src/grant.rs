@@ -55,6 +55,15 @@ words! {
         /// Not present: a fresh directory of the jail's own takes its place.
         None = "none",
         ReadOnly = "ro",
+        /// Writable; the changes stay in a layer of the session's own until they are committed.
+        Overlay = "overlay",
         ReadWrite = "rw",
+    }
+}
+
+impl WorkspaceMode {
+    /// Whether the jail may write in the workspace, to the host's files or to a layer over them.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Overlay | Self::ReadWrite)
     }
 }

@@ -106,8 +106,7 @@ fn files(out: &mut Printer, rights: &Rights, policy: &Policy, roots: &Roots) {
         );
     }
     let mode = files.workspace.as_ref().map(|mode| mode.value);
-    let writes =
-        mode.is_none_or(|mode| mode == WorkspaceMode::ReadWrite) || !files.write.is_empty();
+    let writes = mode.is_none_or(WorkspaceMode::writes) || !files.write.is_empty();
     for (key, grants, patterns) in [
         ("deny", &files.deny, &files.deny_patterns),
         ("protect", &files.protect, &files.protect_patterns),

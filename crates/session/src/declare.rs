@@ -232,6 +232,7 @@ fn request(
         flags: words,
         notes: vec![],
         publish: asked.publish.clone(),
+        changes: None,
         id: id.to_owned(),
     }
 }

@@ -26,6 +26,7 @@ use super::keep::store::state_dir;
 use super::left::{self, Extent};
 use super::stream::{self, Ours};
 use super::verdict::Fault;
+use super::workspace::{self, Store};
 use super::{Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
 use creel_egress::relay::{self, Relay};
 use creel_jail::netns::{self, Ahead};
@@ -63,6 +64,7 @@ pub struct Running {
     pipes: Ours,
     kernel: String,
     before: Option<left::Before>,
+    changes: Option<workspace::Live>,
     started: Instant,
     detail: Detail,
 }
@@ -74,7 +76,15 @@ pub struct Finished {
     plan: Arc<Plan>,
     kernel: String,
     before: Option<left::Before>,
+    /// Until the verdict is made.
+    _changes: Option<workspace::Live>,
     detail: Detail,
+}
+
+/// The host's files before a session, and the lock of its layers.
+pub(crate) struct Before {
+    pub(crate) files: Option<left::Before>,
+    pub(crate) layers: Option<workspace::Live>,
 }
 
 impl Declared {
@@ -130,6 +140,7 @@ impl Planned {
     ) -> Result<Planned, ExecuteError> {
         secrets::check(&plan)?;
         outlets::check_state(&plan, &host, &state_dir())?;
+        outlets::check_changes(&plan, Store::of_caller().path())?;
         Ok(Planned {
             plan,
             host,
@@ -182,6 +193,8 @@ impl Prepared {
         streams::check()?;
         let id = &declared.request.id;
         let before = left::Before::of(&plan, &host, &pins, id)?;
+        let policy = (&declared.policy, &declared.request);
+        let changes = Store::begin(&plan, policy, &host, &pins)?;
         let pipes = match plan.command.terminal {
             _ if declared.request.stays => stream::Pipes::none(),
             Terminal::Pty => stream::Pipes::none(),
@@ -228,6 +241,7 @@ impl Prepared {
             pipes: pipes.ours,
             kernel: host.kernel,
             before,
+            changes,
             started,
             detail,
         })
@@ -236,8 +250,12 @@ impl Prepared {
 
 impl Running {
     /// The jail, its relay, the kernel's release and the files before it, for a keeper.
-    pub(crate) fn parts(self) -> (Live, Option<Relay>, String, Option<left::Before>) {
-        (self.live, self.relay, self.kernel, self.before)
+    pub(crate) fn parts(self) -> (Live, Option<Relay>, String, Before) {
+        let before = Before {
+            files: self.before,
+            layers: self.changes,
+        };
+        (self.live, self.relay, self.kernel, before)
     }
 
     /// Watches the jail to its end.
@@ -250,6 +268,7 @@ impl Running {
             plan,
             kernel: self.kernel,
             before: self.before,
+            _changes: self.changes,
             detail: self.detail,
         })
     }

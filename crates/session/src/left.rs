@@ -141,6 +141,7 @@ impl Before {
                 source,
                 node: Node::Directory,
                 access,
+                overlay: None,
                 ..
             } if access.write => Some(source),
             _ => None,

@@ -39,6 +39,7 @@ pub mod terminal;
 pub mod throttled;
 pub mod uncharged;
 pub mod verdict;
+pub mod workspace;
 
 pub use creel_sys::host::random_id;
 pub use creel_sys::startup::prepare;
@@ -50,3 +51,4 @@ pub use keep::SessionError;
 pub use layers::{LayerError, Layers};
 pub use supervise::{LEAST_GRACE, run};
 pub use verdict::{Kind, Receipt, Verdict};
+pub use workspace::WorkspaceError;

@@ -93,6 +93,11 @@ pub fn take_control(terminal: BorrowedFd<'_>) -> Result<()> {
     rustix::process::ioctl_tiocsctty(terminal)
 }
 
+/// Forgets what was typed and not read, tcflush(3).
+pub fn forget_input(terminal: BorrowedFd<'_>) -> Result<()> {
+    rustix::termios::tcflush(terminal, rustix::termios::QueueSelector::IFlush)
+}
+
 /// Whether the descriptor is a terminal.
 pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     termios::isatty(fd)

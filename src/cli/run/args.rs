@@ -8,6 +8,7 @@ use clap::ValueHint;
 use crate::cli::flags::FlagArgs;
 use crate::cli::network;
 use crate::cli::policies::PolicyArgs;
+use crate::cli::workspace::When;
 use creel_plan::request::Publish;
 
 pub const ABOUT: &str = "Run one command in a jail";
@@ -61,6 +62,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub review_all: bool,
 
+    /// With an overlay workspace: what happens to the changes at the end [default: never]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub commit: Option<When>,
+
     /// Append a line of JSON to this file for each network decision
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub log_net: Option<PathBuf>,
@@ -86,7 +91,7 @@ pub struct RunArgs {
     pub no_tty: bool,
 
     /// Make a session and run the command in it detached; prints the session's name
-    #[arg(short, long, conflicts_with_all = ["tty", "dry_run", "status_fd", "status_file", "log_net", "review_all"])]
+    #[arg(short, long, conflicts_with_all = ["tty", "dry_run", "status_fd", "status_file", "log_net", "review_all", "commit"])]
     pub detach: bool,
 
     /// With --detach: the session's name [default: a random one]

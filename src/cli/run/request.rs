@@ -99,7 +99,7 @@ fn workspace(text: &OsString) -> Result<Workspace, Failure> {
         }
         if bytes.get(colon + 1) != Some(&b'/') && !Path::new(text).exists() {
             return Err(Failure::new(format!(
-                "--workspace {}: the mode is none, ro or rw, and a path in the jail is absolute",
+                "--workspace {}: the mode is none, ro, overlay or rw, and a path in the jail is absolute",
                 text.to_string_lossy()
             )));
         }

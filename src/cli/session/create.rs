@@ -22,6 +22,7 @@ use creel_session::keep::client::Client;
 use creel_session::keep::store::{self, Claim, Directory, Store};
 use creel_session::keep::wire::{Ask, ExecAsk, Tell};
 use creel_session::keep::{KeepError, Record, Settings, keep, now};
+use creel_session::workspace;
 use creel_session::{Declared, SessionError, exit};
 use creel_sys::clone::{self, Side};
 use creel_sys::{fd, host, process};
@@ -274,7 +275,8 @@ fn born(
 ) -> Result<(), Failure> {
     let run = as_run(args);
     let id = host::random_id();
-    let declared = declared(&run, &id, true)?;
+    let mut declared = declared(&run, &id, true)?;
+    workspace::Store::of_caller().assign(name, &mut declared);
     let digest = digest(args, &declared);
     let Some(claim) = claim(store, name, &digest, args.replace)? else {
         say(&Birth::Ready);

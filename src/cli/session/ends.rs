@@ -8,10 +8,11 @@ use crate::cli::failure::Failure;
 use crate::cli::hint;
 use creel_jail::fault_point::{self, Point};
 use creel_policy::Span;
-use creel_session::SessionError;
 use creel_session::keep::client::Client;
 use creel_session::keep::store::{self, Life, Store};
 use creel_session::keep::wire::{Ask, Tell};
+use creel_session::workspace::Store as Changes;
+use creel_session::{SessionError, WorkspaceError};
 use creel_sys::signal;
 
 /// How long a keeper has to end its session when it is asked to do so at once.
@@ -206,6 +207,9 @@ pub fn rm(args: &RmArgs) -> Result<u8, Failure> {
     each(&args.sessions.names, |store, name| {
         // Something else of this name is removed, if it is a link.
         let alive = matches!(store.life(name), Ok(Some(Life::Alive)));
+        if !args.force {
+            changes_kept(name)?;
+        }
         if alive && args.force {
             // It may end by itself meanwhile.
             let _ = end_now(store, name);
@@ -216,8 +220,17 @@ pub fn rm(args: &RmArgs) -> Result<u8, Failure> {
             )));
         }
         // A session that is not there needs no removal.
-        store.remove(name).map(|_| ()).map_err(|e| failure(&e))
+        store.remove(name).map(|_| ()).map_err(|e| failure(&e))?;
+        Ok(Changes::of_caller().remove(name)?)
     })
+}
+
+/// Changes of an overlay workspace are the user's work: without --force they stay, and the session with them.
+fn changes_kept(name: &str) -> Result<(), Failure> {
+    match Changes::of_caller().has_work(name) {
+        true => Err(WorkspaceError::Uncommitted { name: name.into() }.into()),
+        false => Ok(()),
+    }
 }
 
 pub fn gc(_: &GcArgs) -> Result<u8, Failure> {
@@ -226,6 +239,11 @@ pub fn gc(_: &GcArgs) -> Result<u8, Failure> {
     for name in store.names().map_err(|e| failure(&e))? {
         if matches!(store.life(&name), Ok(Some(Life::Alive))) {
             continue;
+        }
+        // The changes outlive what is removed here; without any, their layers go, too.
+        let changes = Changes::of_caller();
+        if !changes.has_work(&name) {
+            let _ = changes.remove(&name);
         }
         match store.remove(&name) {
             Ok(true) => {

@@ -29,7 +29,7 @@ pub struct NameArgs {
     pub name: String,
 }
 
-fn failure(error: &SessionError) -> Failure {
+pub fn failure(error: &SessionError) -> Failure {
     Failure {
         reason: Some(Reason::of_error(error.code(), None)),
         ..Failure::of(error).with_status(error.status())
@@ -37,7 +37,7 @@ fn failure(error: &SessionError) -> Failure {
 }
 
 /// Connects to a session that lives.
-fn client(store: &Store, name: &str) -> Result<Client, Failure> {
+pub fn client(store: &Store, name: &str) -> Result<Client, Failure> {
     let error = match store.life(name).map_err(|e| failure(&e))? {
         Some(Life::Alive) => return Client::connect(store, name).map_err(|e| failure(&e)),
         Some(Life::Over) => SessionError::Ended { name: name.into() },
@@ -46,6 +46,6 @@ fn client(store: &Store, name: &str) -> Result<Client, Failure> {
     Err(failure(&error))
 }
 
-fn store() -> Result<Store, Failure> {
+pub fn store() -> Result<Store, Failure> {
     Store::of_caller().map_err(|e| failure(&e))
 }

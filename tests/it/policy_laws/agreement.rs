@@ -40,7 +40,7 @@ impl<'h> Held<'h> {
         let files = &self.policy.filesystem;
         let mut mounts: Vec<(String, Access)> = vec![];
         if self.mode() != WorkspaceMode::None {
-            let write = self.mode() == WorkspaceMode::ReadWrite;
+            let write = self.mode().writes();
             let access = Access {
                 write,
                 ..Access::default()

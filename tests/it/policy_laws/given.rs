@@ -373,6 +373,7 @@ impl<'c> Writer<'c> {
         files.unprotect = self.denials();
         files.workspace = self.one(&[
             WorkspaceMode::ReadWrite,
+            WorkspaceMode::Overlay,
             WorkspaceMode::ReadOnly,
             WorkspaceMode::None,
         ]);

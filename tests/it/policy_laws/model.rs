@@ -188,7 +188,7 @@ impl Model<'_> {
         self.usable(Tool::Write)
             && !self.hidden(path)
             && self.tool_paths(&tools, path)
-            && (listed || self.mode(WorkspaceMode::ReadWrite, path))
+            && (listed || self.mode(WorkspaceMode::Overlay, path))
     }
 
     fn writable(&self, path: &str) -> bool {

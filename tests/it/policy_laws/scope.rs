@@ -138,7 +138,7 @@ fn places(
     domain(values, move |layer, paths| set(layer, grants(paths)))
 }
 
-const MODES: [WorkspaceMode; 3] = WorkspaceMode::ALL;
+const MODES: [WorkspaceMode; 4] = WorkspaceMode::ALL;
 
 pub fn groups() -> Vec<Group> {
     let some = [Tool::Read, Tool::Write, Tool::Edit];

@@ -233,7 +233,7 @@ fn a_workspace_that_cannot_be_one_is_refused_with_the_remedy(who: Who) {
         .flags(["--workspace", &format!("{real}:rx")])
         .sh("true");
     assert_eq!(ran.status, 125);
-    assert!(ran.stderr.contains("none, ro or rw"), "{ran:#?}");
+    assert!(ran.stderr.contains("none, ro, overlay or rw"), "{ran:#?}");
     Run::new(who, &workspace)
         .cwd("/")
         .flags(["--workspace", &real])

@@ -10,6 +10,7 @@ mod isolation;
 mod lives;
 mod misled;
 mod net;
+mod overlay;
 mod shortage;
 mod ssh;
 mod terminal;
@@ -26,16 +27,10 @@ use crate::support::{Who, Workspace, binary, has_cgroups, is_root};
 /// Gives this thread, and all that it starts, a directory of sessions of its own, so that `creel gc` and faults of the
 /// directory concern no other test: a tmpfs, with these options. False, and why, without root.
 fn own_store_with(who: Who, options: &str) -> bool {
-    use rustix::mount::{self as rx, MountFlags, MountPropagationFlags};
-    if !is_root() {
-        eprintln!("the directory of sessions is shared: without root it cannot be mounted");
+    use rustix::mount::{self as rx, MountFlags};
+    if !unshared() {
         return false;
     }
-    // SAFETY: unshare(2) concerns this thread alone (CLONE_NEWNS implies CLONE_FS).
-    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
-    assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rx::mount_change("/", private).expect("private");
     // It is made by the first verb of all.
     said(Session::named(who).creel("ps")).ok();
     let (uid, gid, _) = who.account();
@@ -50,6 +45,21 @@ fn own_store_with(who: Who, options: &str) -> bool {
         Some(&*options),
     )
     .expect("tmpfs");
+    true
+}
+
+/// Gives this thread, and all that it starts, mounts of its own. False, and why, without root.
+fn unshared() -> bool {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    if !is_root() {
+        eprintln!("skipped: without root nothing can be mounted");
+        return false;
+    }
+    // SAFETY: unshare(2) concerns this thread alone (CLONE_NEWNS implies CLONE_FS).
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).expect("private");
     true
 }
 

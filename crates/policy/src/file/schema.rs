@@ -183,7 +183,7 @@ mod tests {
             "filesystem.read = ['a']",
             "filesystem.read = [{ optional = true }]",
             "filesystem.read = [{ path = '/a', optoinal = true }]",
-            "filesystem.workspace = 'overlay'",
+            "filesystem.workspace = 'over'",
             "network.mode = 'host'",
             "network.allow = 'a.example'",
             "network.allow = ['']",

@@ -9,7 +9,7 @@ use super::plain::{Any, Word};
 use super::walk::At;
 use crate::degradable::Degradable;
 use crate::error::PolicyError;
-use crate::fault::{NameFault, Remedy};
+use crate::fault::NameFault;
 use crate::grant::WorkspaceMode;
 use crate::origin::{Origin, Sourced};
 use crate::printer::quoted;
@@ -22,15 +22,8 @@ impl Form for Workspace {
     const RANK: u8 = 0;
 
     fn read(at: At) -> Result<Sourced<WorkspaceMode>, PolicyError> {
-        match at.string("\"none\", \"ro\" or \"rw\"")? {
-            "overlay" => Err(PolicyError::Later {
-                at: at.place(),
-                key: at.key.to_owned().into(),
-                word: "overlay".to_owned(),
-                remedy: Remedy::Known(WorkspaceMode::WORDS.to_vec()),
-            }),
-            _ => Word::read(at),
-        }
+        at.string("\"none\", \"ro\", \"overlay\" or \"rw\"")?;
+        Word::read(at)
     }
 
     fn schema() -> Json {
@@ -211,12 +204,10 @@ mod tests {
     fn words() {
         refused(
             r#"
-            [filesystem]|workspace = 'overlay'
-            2:13: 'filesystem.workspace' cannot be 'overlay' in this version; known: none, ro, rw
             [filesystem]|workspace = 'rx'
-            2:13: 'filesystem.workspace' does not have the value 'rx'; known: none, ro, rw
+            2:13: 'filesystem.workspace' does not have the value 'rx'; known: none, ro, overlay, rw
             [filesystem]|workspace = 'row'
-            2:13: 'filesystem.workspace' does not have the value 'row'; known: none, ro, rw
+            2:13: 'filesystem.workspace' does not have the value 'row'; known: none, ro, overlay, rw
             allow_degraded = ['seccomp']
             1:19: 'allow_degraded' does not have the value 'seccomp'; known: cgroup, landlock, idmap
             allow_degraded = ['cgroups']

@@ -161,7 +161,7 @@ mod tests {
             [filesystem]|read = [{ path = '/a', optional = 'yes' }]
             2:35: 'optional' is a string; write true or false
             [filesystem]|workspace = true
-            2:13: 'filesystem.workspace' is a boolean; write "none", "ro" or "rw"
+            2:13: 'filesystem.workspace' is a boolean; write "none", "ro", "overlay" or "rw"
             allow_degraded = 'cgroup'
             1:18: 'allow_degraded' is a string; write an array of layers, for example ["cgroup"]
             [environment]|set = ['A=1']

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::SuperviseError;
+use crate::workspace::WorkspaceError;
 use creel_egress::relay::RelayError;
 use creel_jail::JailError;
 use creel_plan::ResolveError;
@@ -55,6 +56,9 @@ pub enum ExecuteError {
         "{}: the jail would have creel's own state in {}, where the sessions are; grant what lies beside it", path.display(), state.display()
     )]
     StateInReach { path: PathBuf, state: PathBuf },
+    /// The layers of an overlay workspace cannot be used.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
     /// No plan can be made of the policy on this host.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -118,6 +122,7 @@ creel_policy::codes!(ExecuteError {
 } else {
     Self::Resolve(error) => error.code(),
     Self::Jail(error) => error.code(),
+    Self::Workspace(error) => error.code(),
     Self::Relay(error) => error.code(),
     Self::Supervise(error) => error.code(),
 });

@@ -153,3 +153,34 @@ fn real(path: &Path) -> PathBuf {
     });
     there.unwrap_or_else(|| path.into())
 }
+
+/// Refuses a grant of the directory of workspaces' changes: a jail could change what another session is about to
+/// commit.
+pub fn check_changes(plan: &Plan, changes: &Path) -> Result<(), ExecuteError> {
+    let changes = real(changes);
+    let makes = |act: &Act| {
+        matches!(
+            act,
+            Act::Bind {
+                overlay: Some(_),
+                ..
+            }
+        )
+    };
+    let is_used = changes.exists() || plan.acts().any(makes);
+    let granted = plan.acts().find_map(|act| match act {
+        Act::Bind { source, access, .. }
+            if within(&changes, source) || within(source, &changes) =>
+        {
+            (access.write || is_used).then_some(source)
+        }
+        _ => None,
+    });
+    match granted {
+        Some(path) => Err(ExecuteError::StateInReach {
+            path: path.clone(),
+            state: changes,
+        }),
+        None => Ok(()),
+    }
+}

@@ -101,7 +101,7 @@ pub fn keep(
     let host = prepared.host.clone();
     let running = prepared.start(&declared, None, started, Detail::Full)?;
     let runtime = runtime().map_err(fault("starting the event loop"))?;
-    let (mut live, relay, kernel, before) = running.parts();
+    let (mut live, relay, kernel, mut before) = running.parts();
     let plan = Arc::clone(&live.plan);
     let local = LocalSet::new();
     let enter = runtime.enter();
@@ -123,6 +123,8 @@ pub fn keep(
         kernel,
         placeholders.map(|(k, v)| (k.clone(), v.clone())).collect(),
     ));
+    // Whoever sees that the claim is free may use the layers: this is dropped first.
+    let layers = before.layers.take();
     let served = local.block_on(&runtime, live_on(&keeper, &mut watched, signals, ready));
     // The tasks of connections share the keeper.
     drop(local);
@@ -134,6 +136,7 @@ pub fn keep(
     let plan = keeper.plan_now();
     let (jail, claim, events) = (keeper.jail, keeper.claim, keeper.events);
     let (told, janitor) = jail.live.clean();
+    drop(layers);
     fault_point::reach(Point::EndCleaned);
     let mut notes = Notes::default();
     notes.add(told);
@@ -148,7 +151,7 @@ pub fn keep(
     }
     let id = keeper.record.id.clone();
     let mut verdict = judge(id, &plan, &keeper.kernel, &exited, Detail::Full);
-    verdict.left = before.map(|before| before.look(Extent::Budget));
+    verdict.left = before.files.map(|before| before.look(Extent::Budget));
     let cause = match exited.cause {
         Some(Cause::Uncovered) => UNCOVERED,
         _ => why,

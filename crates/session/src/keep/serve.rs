@@ -268,6 +268,7 @@ fn inspect(keeper: &Keeper) -> serde_json::Value {
     json!({
         "version": 1,
         "state": state,
+        "frozen": keeper.jail.live.is_frozen(),
         "record": keeper.record,
         "pid": std::process::id(),
         "commands": commands,

@@ -1,4 +1,4 @@
-//! Compiles the client of sessions: a program of its own, which the crate contains.
+//! Compiles the client of sessions: a program of its own, which `client.rs` contains.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,9 +6,8 @@ use std::{env, ffi::OsString};
 
 const SOURCE: &str = "client/main.rs";
 
-/// Writes the program to `client` in OUT_DIR.
-pub fn compile() {
-    println!("cargo::rerun-if-changed=build/client.rs");
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={SOURCE}");
     let set = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let to = PathBuf::from(set("OUT_DIR")).join("client");
