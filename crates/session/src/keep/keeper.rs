@@ -133,7 +133,7 @@ pub fn keep(
     let why = keeper.why();
     let plan = keeper.plan_now();
     let (jail, claim, events) = (keeper.jail, keeper.claim, keeper.events);
-    let (told, janitor) = jail.live.clean();
+    let (told, janitor) = jail.live.clean().wait();
     fault_point::reach(Point::EndCleaned);
     let mut notes = Notes::default();
     notes.add(told);
