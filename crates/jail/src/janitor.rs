@@ -120,6 +120,8 @@ pub struct Janitor {
     phase: Cell<Phase>,
     /// It has removed the placeholders.
     released: Cell<bool>,
+    /// Whether this process has removed the group, once it has tried.
+    removed: Option<Removed>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +179,7 @@ impl Janitor {
             guard,
             phase: Cell::new(Phase::Working),
             released: Cell::new(false),
+            removed: None,
         })
     }
 
@@ -306,19 +309,25 @@ impl Janitor {
         }
     }
 
-    /// Removes the group and waits for the janitor's work; returns its last reports, and the janitor. The
-    /// jail must have ended.
+    /// Removes the group while the janitor removes names. The jail must have ended.
+    pub fn remove_group(&mut self) {
+        self.end();
+        // The janitor alone may have been killed.
+        let removed = sys::root().map_or(Removed::NotAll, |root| remove(&root, &self.group));
+        if removed == Removed::All {
+            let _ = socket::send(self.socket.as_fd(), &padded(DISMISS, [0; 3]), &[]);
+        }
+        self.removed = Some(removed);
+    }
+
+    /// Waits for the janitor's work; returns its last reports, and the janitor. The jail must have ended.
     pub fn finish(mut self) -> (Vec<Told>, Leaving) {
         self.close()
     }
 
     fn close(&mut self) -> (Vec<Told>, Leaving) {
-        self.end();
-        // This process removes the group while the janitor removes names. The janitor alone may have been
-        // killed.
-        let removed = sys::root().map(|root| remove(&root, &self.group)) == Ok(Removed::All);
-        if removed {
-            let _ = socket::send(self.socket.as_fd(), &padded(DISMISS, [0; 3]), &[]);
+        if self.removed.is_none() {
+            self.remove_group();
         }
         let mut told = vec![];
         while self.phase.get() == Phase::Ending {
@@ -334,6 +343,7 @@ impl Janitor {
         let pid = std::mem::take(&mut self.pid);
         // If the group could not be removed, the janitor tries again after this process has ended. If this
         // process is killed in between, it leaves nothing.
+        let removed = self.removed == Some(Removed::All);
         (told, Leaving(removed.then_some(pid)))
     }
 }

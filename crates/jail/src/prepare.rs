@@ -135,28 +135,9 @@ pub fn prepare(
         true => network.or_else(netns::ahead),
         false => None,
     };
-    let group = match (&cgroup, &lease) {
-        (Some((layout, _)), Some(lease)) => Some(Group::new(layout, lease.slot).traces()),
-        _ => None,
-    };
     let guard = match (host.id_mode, covers.denied().next()) {
         (IdMode::Privileged, Some(_)) => Guarding::Wanted,
         _ => Guarding::No,
-    };
-    let idle = group.is_none() && names.is_empty() && covers.is_empty();
-    let janitor = match idle {
-        true => None,
-        false => Some(Janitor::start(Duties {
-            lease: lease.as_ref().map(|lease| lease.file.as_fd()),
-            group,
-            names,
-            covers,
-            mounts: match host.id_mode {
-                IdMode::Privileged => Mounts::Joinable,
-                IdMode::Rootless => Mounts::OfUserNamespace,
-            },
-            guard,
-        })?),
     };
     let first_id = slot::FIRST_ID + lease.as_ref().map_or(0, |l| l.slot) * 0x1_0000;
     streams::own(&stdio, ids, first_id + JAIL_ID, plan.command.terminal);
@@ -190,6 +171,27 @@ pub fn prepare(
         what: "socketpair",
         source,
     })?;
+    let household = household(&plan, guard)?;
+    let group = match (&cgroup, &lease) {
+        (Some((layout, _)), Some(lease)) => Some(Group::new(layout, lease.slot).traces()),
+        _ => None,
+    };
+    let idle = group.is_none() && names.is_empty() && covers.is_empty();
+    // Last, since each page that this process writes to between two copies of it is copied once more.
+    let janitor = match idle {
+        true => None,
+        false => Some(Janitor::start(Duties {
+            lease: lease.as_ref().map(|lease| lease.file.as_fd()),
+            group,
+            names,
+            covers,
+            mounts: match host.id_mode {
+                IdMode::Privileged => Mounts::Joinable,
+                IdMode::Rootless => Mounts::OfUserNamespace,
+            },
+            guard,
+        })?),
+    };
     Ok(Ready {
         held,
         flags,
@@ -201,7 +203,7 @@ pub fn prepare(
         network,
         build,
         enter,
-        household: household(&plan, guard)?,
+        household,
         program: enter_steps::program(&plan.command),
         stdio,
         socket,

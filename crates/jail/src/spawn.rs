@@ -330,25 +330,38 @@ impl Live {
         ended
     }
 
-    /// Removes the jail's group. Call it after the counters were read. Returns the janitor's reports since
-    /// the last query, and the janitor, whose end can be awaited later.
-    pub fn clean(mut self) -> (Vec<Told>, Option<Leaving>) {
+    /// Removes the jail's group. Call it after the counters were read. The janitor removes names meanwhile.
+    pub fn clean(mut self) -> Cleaning {
         self.finish()
-            .map_or_else(Default::default, |(told, leaving)| (told, Some(leaving)))
     }
 
-    fn finish(&mut self) -> Option<(Vec<Told>, Leaving)> {
+    fn finish(&mut self) -> Cleaning {
         if !self.reaped {
             self.kill();
             let _ = self.reap();
         }
-        self.janitor.take().map(Janitor::finish)
+        let mut janitor = self.janitor.take();
+        janitor.iter_mut().for_each(Janitor::remove_group);
+        Cleaning(janitor)
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.finish();
+        drop(self.finish());
+    }
+}
+
+/// A jail that has ended, whose janitor may still remove names. On drop that is awaited.
+#[must_use]
+pub struct Cleaning(Option<Janitor>);
+
+impl Cleaning {
+    /// Waits until the names are removed. Returns the janitor's reports since the last query, and the janitor, whose end
+    /// can be awaited later.
+    pub fn wait(self) -> (Vec<Told>, Option<Leaving>) {
+        let finished = self.0.map(Janitor::finish);
+        finished.map_or_else(Default::default, |(told, leaving)| (told, Some(leaving)))
     }
 }
 

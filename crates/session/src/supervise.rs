@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::command::{CommandLoop, First};
 use super::events::runtime;
-use super::jail::{Jail, JailLoop};
+use super::jail::{Jail, JailLoop, Notes};
 use super::signals::Signals;
 use super::stream::{Budget, Ours};
 use super::{Cause, Detail, Ended, Exited, SuperviseError};
@@ -14,6 +14,7 @@ use creel_egress::relay::Relay;
 use creel_jail::cgroup::{Counters, Group};
 use creel_jail::covers::Fate;
 use creel_jail::protocol::{DISKS, Message};
+use creel_jail::spawn::Cleaning;
 use creel_jail::{JailError, Live, stdin};
 use creel_sys::process::Change;
 use creel_sys::signal::{self, Held};
@@ -30,7 +31,24 @@ pub fn run(
     detail: Detail,
 ) -> Result<Exited, SuperviseError> {
     let runtime = runtime().map_err(fault("starting the event loop"))?;
-    runtime.block_on(watch(live, relay, pipes, started, detail))
+    let watched = runtime.block_on(watch(live, relay, pipes, started, detail));
+    // The janitor works beside this.
+    drop(runtime);
+    let (mut exited, mut notes, cleaning) = watched?;
+    let (told, janitor) = cleaning.wait();
+    notes.add(told);
+    // An earlier cause stays: a jail killed by a limit during its build reports missing covers, but was not
+    // ended for them.
+    if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
+        exited.cause.get_or_insert(Cause::Uncovered);
+    }
+    Ok(Exited {
+        uncovered: notes.uncovered,
+        unwatched: notes.unwatched,
+        unguarded: notes.unguarded,
+        janitor,
+        ..exited
+    })
 }
 
 fn fault(what: &'static str) -> impl FnOnce(io::Error) -> SuperviseError {
@@ -43,7 +61,7 @@ async fn watch(
     pipes: Ours,
     started: Instant,
     detail: Detail,
-) -> Result<Exited, SuperviseError> {
+) -> Result<(Exited, Notes, Cleaning), SuperviseError> {
     let signals = Signals::new().map_err(fault("listening for signals"))?;
     live.held.take().into_iter().for_each(Held::deliver);
     let plan = Arc::clone(&live.plan);
@@ -108,18 +126,12 @@ async fn watch(
         (Some(group), ..) => group.counters(),
     };
     let lost = command.finish();
-    let (mut notes, egress) = watched.finish();
-    let mut cause = jail.cause();
-    let (told, janitor) = jail.live.clean();
-    notes.add(told);
-    // An earlier cause stays: a jail killed by a limit during its build reports missing covers, but was not
-    // ended for them.
-    if notes.uncovered.iter().any(|name| name.fate == Fate::Ended) {
-        cause.get_or_insert(Cause::Uncovered);
-    }
+    let (notes, egress) = watched.finish();
+    let cause = jail.cause();
+    let cleaning = jail.live.clean();
     // Last: the relay has ended by itself by now.
     drop(egress);
-    Ok(Exited {
+    let exited = Exited {
         end: end.unwrap_or(match change {
             // Pid 1 exits normally only after its report.
             Change::Exited(_) => Ended::Setup(JailError::Died),
@@ -138,11 +150,12 @@ async fn watch(
             None => grace,
         },
         traffic,
-        uncovered: notes.uncovered,
-        unwatched: notes.unwatched,
-        unguarded: notes.unguarded,
-        janitor,
-    })
+        uncovered: vec![],
+        unwatched: None,
+        unguarded: vec![],
+        janitor: None,
+    };
+    Ok((exited, notes, cleaning))
 }
 
 /// Whether a limit or a signal to creel ended the command, rather than the command itself.

@@ -34,6 +34,7 @@ pub mod host;
 pub mod inherited;
 pub mod janitor;
 pub mod landlock;
+pub mod late_close;
 pub mod lease;
 pub mod local;
 mod mark;

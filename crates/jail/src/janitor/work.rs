@@ -22,7 +22,7 @@ use crate::ways::Tasks;
 use creel_sys::freezer::Freezer;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, mount, process, procfs, signal, userns};
+use creel_sys::{Errno, Result, fd, late_close, mount, process, procfs, signal, userns};
 
 /// The pause between two checks of directories in which the jail makes names.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -147,8 +147,8 @@ impl Work<'_> {
                 Ok((LENGTH, [pidfd, ..])) if message[0] == JAIL => *jail = pidfd,
                 Ok((LENGTH, _)) => {
                     drop(watcher.take());
-                    // Closed by this process's end, while the supervisor makes the verdict.
-                    let _last = self.names.release();
+                    // Those that stay open are closed by this process's end, while the supervisor makes the verdict.
+                    let _last = close_early(root, self.names.release());
                     self.tell(RELEASED, [0; 3]);
                     // Meanwhile the supervisor removes the group. If it cannot, this process tries when the
                     // supervisor is gone.
@@ -353,6 +353,17 @@ impl Work<'_> {
             let _ = signal::send_pidfd(jail.as_fd(), signal::KILL);
         }
     }
+}
+
+/// Lets the kernel free removed directories of the root filesystem, for which nobody waits then. Returns the others: a
+/// filesystem that somebody unmounts after the run must not be busy.
+fn close_early(root: &OwnedFd, removed: Vec<OwnedFd>) -> Vec<OwnedFd> {
+    let device = |file: &OwnedFd| fd::stat(file.as_fd()).map(|stat| stat.dev);
+    let of_root = device(root);
+    let stays = |file: &OwnedFd| of_root.is_err() || device(file) != of_root;
+    let (others, of_root) = removed.into_iter().partition(stays);
+    late_close::close(of_root);
+    others
 }
 
 /// Whether the group's directories were removed.

@@ -135,7 +135,7 @@ pub fn keep(
     let why = keeper.why();
     let plan = keeper.plan_now();
     let (jail, claim, events) = (keeper.jail, keeper.claim, keeper.events);
-    let (told, janitor) = jail.live.clean();
+    let (told, janitor) = jail.live.clean().wait();
     drop(layers);
     fault_point::reach(Point::EndCleaned);
     let mut notes = Notes::default();
