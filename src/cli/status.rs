@@ -114,6 +114,7 @@ impl Unnamed {
         let fault = |e: Errno| {
             let remedy = match e {
                 Errno::FBIG => "raise `ulimit -f`",
+                Errno::NOSPC | Errno::DQUOT => "make room on the disk, or name a file elsewhere",
                 _ => "name a file in a writable directory",
             };
             Failure::new(format!("--status-file {}: {e}; {remedy}", path.display()))

@@ -150,8 +150,21 @@ pub fn run(args: &CreateArgs) -> Result<u8, Failure> {
         return Ok(exit::FOUND);
     }
     let name = make(args)?;
-    answer::print(&format!("{name}\n"))?;
-    Ok(0)
+    print_name(&name)
+}
+
+/// The session is there, whether its name can be printed or not.
+fn print_name(name: &str) -> Result<u8, Failure> {
+    match answer::print(&format!("{name}\n")) {
+        Ok(()) => Ok(0),
+        Err(failure) => Err(Failure {
+            text: format!(
+                "{}; the session {name} runs: `creel rm --force {name}` removes it",
+                failure.text
+            ),
+            ..failure
+        }),
+    }
 }
 
 /// `creel run --detach`: makes a session and starts the command in it.
@@ -172,10 +185,7 @@ pub fn run_detached(args: &RunArgs) -> Result<u8, Failure> {
     };
     let client = Client::connect(&store()?, &name).map_err(|e| failure(&e))?;
     match exec::detached(&client, ask)? {
-        Done::Job(_) => {
-            answer::print(&format!("{name}\n"))?;
-            Ok(0)
-        }
+        Done::Job(_) => print_name(&name),
         Done::Ended(outcome) => {
             outcome.lines.iter().for_each(|line| say(line));
             Ok(outcome.exit_status)

@@ -408,7 +408,14 @@ each!(signals_go_to_commands_and_not_to_the_session);
 fn signals_go_to_commands_and_not_to_the_session(who: Who) {
     let session = Session::new(who);
     let job = || session.exec(&["--detach"], &["sleep", "9000"]).ok().out;
-    let (first, second) = (job(), job());
+    let first = job();
+    // An act on a file is no command, and takes no number.
+    let mut stat = session.creel("file");
+    stat.args(["stat", &session.name, "/tmp"]);
+    said(stat).ok();
+    let second = job();
+    let number = |text: &str| text.trim().parse::<u32>().expect("a number");
+    assert_eq!(number(&second), number(&first) + 1);
     session
         .verb("kill", &["--job", first.trim(), "--signal", "TERM"])
         .ok();

@@ -37,7 +37,7 @@ pub enum SessionError {
     Ended { name: String },
     /// A session of this name exists, made with another policy, workspace or flags.
     #[error(
-        "the session {name} exists with another policy, workspace or limits; `creel create --replace` ends it and makes this one, or choose another --name"
+        "the session {name} exists with another policy, other flags or another workspace; `creel create --replace` ends it and makes this one, or choose another --name"
     )]
     Differs { name: String },
     /// The session is being made or removed by another process.

@@ -28,6 +28,8 @@ use creel_sys::signal;
 /// The cause of an end for names that were uncovered.
 pub(super) const UNCOVERED: &str =
     "a name that its policy denies or protects was replaced or removed";
+/// The bit of the numbers of requests that are no command: people see those of commands.
+const ACT: u32 = 1 << 31;
 /// Detached commands whose ends are remembered.
 const MOST_ENDED: usize = 256;
 
@@ -50,7 +52,10 @@ pub(super) struct Keeper {
     pub plan: Arc<Plan>,
     /// The same with the command that is judged: a copy of the whole plan for each would take longer than the rest.
     pub judged: RefCell<Plan>,
+    /// The number of the last command.
     last: Cell<u32>,
+    /// The number of the last other request.
+    last_act: Cell<u32>,
     places: RefCell<[bool; MOST_COMMANDS]>,
     pub running: RefCell<BTreeMap<u32, Job>>,
     /// Detached commands that have ended: number and exit status.
@@ -143,6 +148,7 @@ impl Keeper {
             judged: RefCell::new(Plan::clone(&plan)),
             plan,
             last: Cell::new(FIRST),
+            last_act: Cell::new(ACT),
             places: RefCell::new([false; MOST_COMMANDS]),
             running: RefCell::default(),
             ended: RefCell::default(),
@@ -166,7 +172,9 @@ impl Keeper {
 
     /// A number and a place for one more command.
     pub fn admit(self: &Rc<Self>, job: Job) -> Result<Place, SessionError> {
-        let number = self.number()?;
+        self.takes_requests()?;
+        let number = self.last.get() + 1;
+        self.last.set(number);
         let mut places = self.places.borrow_mut();
         let free = places.iter().position(|used| !used);
         let place = free.ok_or(SessionError::TooMany {
@@ -300,15 +308,18 @@ impl Keeper {
 
     /// A number for a request to pid 1 that is no command.
     pub fn number(&self) -> Result<u32, SessionError> {
-        if self.is_ending() {
-            return Err(SessionError::Ending);
-        }
-        if self.paused.get() {
-            return Err(SessionError::Paused);
-        }
-        let number = self.last.get() + 1;
-        self.last.set(number);
+        self.takes_requests()?;
+        let number = self.last_act.get().wrapping_add(1) | ACT;
+        self.last_act.set(number);
         Ok(number)
+    }
+
+    fn takes_requests(&self) -> Result<(), SessionError> {
+        match (self.is_ending(), self.paused.get()) {
+            (true, _) => Err(SessionError::Ending),
+            (_, true) => Err(SessionError::Paused),
+            _ => Ok(()),
+        }
     }
 
     /// Stops or continues every process. False if it is so already.
