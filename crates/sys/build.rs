@@ -5,7 +5,11 @@
 //! of equal verdict, because a linear filter of 350 rows costs a millisecond to install (the kernel
 //! translates it, and emulates it once per syscall to fill its bitmap). The result is then shrunk to a third,
 //! and the cost of installing shrinks with it.
+//!
+//! Also compiles the client of sessions.
 
+#[path = "build/client.rs"]
+mod client;
 #[path = "build/shrink.rs"]
 mod shrink;
 
@@ -61,6 +65,7 @@ fn main() {
         println!("cargo::rerun-if-changed={table}");
         write_program(table, file, answers);
     }
+    client::compile();
 }
 
 fn write_program(name: &str, file: &str, answers: Answers) {

@@ -336,7 +336,7 @@ impl<'a> Building<'a> {
 
     /// The root is not executable: the client's file alone is on a mount that is.
     fn client(&self, program: &CStr, path: &CStr) -> Result<()> {
-        self.file(program, 0o555, client::PROGRAM)?;
+        self.file(program, 0o555, creel_sys::client::PROGRAM)?;
         let copy = mount::copy_one(self.root()?, program)?;
         mount::make_executable(copy.as_fd())?;
         self.settle(copy, program, Place::Own, None)?;

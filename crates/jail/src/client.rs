@@ -1,11 +1,7 @@
-//! The client of a session, `creel` in its jail, and the protocol between it and the keeper. The other side is
-//! `client/main.rs`, which build.rs compiles.
+//! The protocol between the client of a session, `creel` in its jail, and the session's keeper. The other side is
+//! `client/main.rs` of creel-sys.
 
-/// The program: static, for this architecture.
-pub static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/client"));
-
-/// Bytes of a request, and of a message of an answer: `MOST` of `client/main.rs`.
-pub const MOST: usize = 4096;
+use creel_sys::client::MOST;
 
 /// Clients that wait for the keeper; connect(2) of a further one waits.
 pub const BACKLOG: i32 = 8;
@@ -73,14 +69,5 @@ mod tests {
         assert_eq!(messages.len(), 4);
         assert_eq!(messages[1], [1, b'x']);
         assert_eq!(messages[2..], [vec![2, b'n', b'o'], vec![0, 3]]);
-    }
-
-    #[test]
-    fn the_program_is_small_and_static() {
-        assert!(PROGRAM.starts_with(b"\x7fELF"));
-        assert!(PROGRAM.len() < 8192, "{}", PROGRAM.len());
-        assert!(!PROGRAM.windows(6).any(|bytes| bytes == b"ld-lin"));
-        let socket = creel_plan::card::SOCKET.as_bytes();
-        assert!(PROGRAM.windows(socket.len()).any(|bytes| bytes == socket));
     }
 }

@@ -21,6 +21,7 @@ pub mod attempt;
 pub mod buffers;
 pub mod bus;
 pub mod caps;
+pub mod client;
 pub mod clone;
 pub mod confine;
 pub mod cut;

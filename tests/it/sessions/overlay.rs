@@ -230,6 +230,69 @@ fn what_the_host_would_obey_is_held_back(who: Who) {
     assert!(!it.place().join("pipe").exists());
 }
 
+each!(files_that_editors_and_agents_obey_are_held_back);
+fn files_that_editors_and_agents_obey_are_held_back(who: Who) {
+    let it = Overlay::with(
+        who,
+        &[
+            (".git/HEAD", "ref: refs/heads/main\n"),
+            (".git/hooks/x", "x"),
+            ("scripts/hook", "h"),
+            ("scripts/other", "o"),
+            ("env", "e"),
+        ],
+    );
+    // Links of the host lead to files that nothing protects by name.
+    symlink(
+        "../../scripts/hook",
+        it.place().join(".git/hooks/pre-commit"),
+    )
+    .expect("a link");
+    symlink("env", it.place().join(".envrc")).expect("a link");
+    let held = [
+        ".claude/settings.json",
+        ".vscode/tasks.json",
+        ".idea/workspace.xml",
+        ".mcp.json",
+        ".cursor/mcp.json",
+        ".codex/config.toml",
+        ".creel/policy.toml",
+        ".exrc",
+        ".gdbinit",
+        ".devcontainer.json",
+        "sub/.envrc",
+        "sub/.claude/settings.json",
+        "sub/.vscode/tasks.json",
+        "sub/.exrc",
+        "sub/.mcp.json",
+        "env",
+        "scripts/hook",
+    ];
+    let script = "for f; do case $f in */*) mkdir -p ${f%/*} ;; esac; echo jail > $f || exit; done";
+    let argv = [
+        &["/bin/sh", "-c", script, "sh", "scripts/other", "sub/plain"][..],
+        &held,
+    ]
+    .concat();
+    it.0.exec(&[], &argv).ok();
+    it.verb("commit", &[]).status(1);
+    for name in held {
+        let text = it.read(name);
+        assert_ne!(text.as_deref(), Some("jail\n"), "{name}");
+    }
+    for name in ["scripts/other", "sub/plain"] {
+        assert_eq!(it.read(name).as_deref(), Some("jail\n"), "{name}");
+    }
+    it.verb("commit", &["--include-protected"]).ok();
+    for name in held {
+        assert_eq!(
+            it.read(name).as_deref(),
+            Some("jail\n"),
+            "the control: {name}"
+        );
+    }
+}
+
 each!(a_conflict_stops_the_whole_commit);
 fn a_conflict_stops_the_whole_commit(who: Who) {
     let it = Overlay::with(who, &[("a", "a"), ("b", "b"), ("d/x", "x")]);

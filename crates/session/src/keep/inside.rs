@@ -18,9 +18,9 @@ use tokio::sync::Semaphore;
 
 use super::session::Keeper;
 use crate::exit;
-use creel_jail::client::{Answer, MOST, arguments};
+use creel_jail::client::{Answer, arguments};
 use creel_plan::{Act, card};
-use creel_sys::readiness;
+use creel_sys::{client::MOST, readiness};
 
 /// Clients that are answered at once.
 const AT_ONCE: usize = 4;

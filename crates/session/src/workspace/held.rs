@@ -67,6 +67,9 @@ struct Names<'a> {
     workspace: &'a Path,
     rules: &'a Rules,
     patterns: Vec<Pattern>,
+    /// Behind links of denied names.
+    denied: Vec<PathBuf>,
+    /// Also behind links of protected names, such as a hook that leads to a script.
     obeyed: Vec<PathBuf>,
     /// Whether the caller is root, whom no mode keeps out.
     reads_all: bool,
@@ -92,12 +95,16 @@ pub(super) fn hold(
     let (uid, _) = creel_sys::host::ids();
     let home = creel_sys::host::home_of(uid);
     let found = creel_jail::gitnames::obeyed(&record.workspace, home.as_deref());
+    let obeyed = found.named.into_iter().map(|named| named.path);
+    let protected = record.rules.protect.iter();
+    let protected = protected.flat_map(|path| std::iter::once(path.clone()).chain(within_it(path)));
     let patterns = record.rules.patterns.iter();
     let names = Names {
         workspace: &record.workspace,
         rules: &record.rules,
         patterns: patterns.map(|text| Pattern::parse(text)).collect(),
-        obeyed: found.named.into_iter().map(|named| named.path).collect(),
+        denied: behind_links(record.rules.deny.iter().cloned()),
+        obeyed: obeyed.chain(behind_links(protected)).collect(),
         reads_all: uid == 0,
     };
     for entry in entries {
@@ -109,6 +116,18 @@ pub(super) fn hold(
             entry.conflict |= inside.1;
         }
     }
+}
+
+/// The names in a directory of the host, if it is one.
+fn within_it(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = std::fs::read_dir(path).into_iter().flatten();
+    entries.take(MOST).flatten().map(|entry| entry.path())
+}
+
+/// The paths to which links of the host at these paths lead.
+fn behind_links(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let real = |path: PathBuf| path.canonicalize().ok().filter(|real| *real != path);
+    paths.filter_map(real).collect()
 }
 
 fn of_entry(entry: &Entry, names: &Names<'_>, trees: &Trees<'_>) -> Option<Why> {
@@ -171,7 +190,7 @@ impl Names<'_> {
     fn of(&self, path: &Path) -> Option<Why> {
         let path = self.workspace.join(path);
         let covers = |rule: &PathBuf| within(&path, rule);
-        if self.rules.deny.iter().any(covers) {
+        if self.rules.deny.iter().chain(&self.denied).any(covers) {
             return Some(Why::Denied);
         }
         let named = self.rules.protect.iter().chain(&self.obeyed).any(covers);

@@ -1,8 +1,8 @@
 //! `creel` in a session: hands its arguments to the session's keeper, and prints the answer.
 //!
 //! It knows no verb, so a newer keeper serves it as well. It has no libc and no relocations: a few kilobytes, and no
-//! file of the jail is needed to run it. `build.rs` compiles it, and `creel_jail::client` has the other side of its
-//! protocol:
+//! file of the jail is needed to run it. `build/client.rs` compiles it, and `creel_jail::client` has the other side of
+//! its protocol:
 //!
 //! - a request is one message: the byte 1, then the arguments, each followed by a zero byte, at most [`MOST`] bytes;
 //! - an answer is a sequence of messages. The first byte of each is 1 for stdout, 2 for stderr, or 0, and then the
@@ -15,7 +15,7 @@ use core::arch::{asm, global_asm};
 
 /// The socket of the keeper: `SOCKET` of `creel_plan::card`.
 const SOCKET: &[u8] = b"/run/creel/socket\0";
-/// Bytes of a request, and of a message of an answer: `MOST` of `creel_jail::client`.
+/// Bytes of a request, and of a message of an answer: `MOST` of `creel_sys::client`.
 const MOST: usize = 4096;
 /// The exit status for creel's own failure.
 const FAILED: u64 = 125;

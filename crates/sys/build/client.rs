@@ -1,4 +1,4 @@
-//! Compiles the client of sessions: a program of its own, which `client.rs` contains.
+//! Compiles the client of sessions: a program of its own, which the crate contains.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,8 +6,9 @@ use std::{env, ffi::OsString};
 
 const SOURCE: &str = "client/main.rs";
 
-fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+/// Writes the program to `client` in OUT_DIR.
+pub fn compile() {
+    println!("cargo::rerun-if-changed=build/client.rs");
     println!("cargo::rerun-if-changed={SOURCE}");
     let set = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let to = PathBuf::from(set("OUT_DIR")).join("client");
