@@ -368,3 +368,19 @@ assert ctypes.CDLL(None).mount(b\"x\", b\"{dead}\", b\"fuse\", 0, told.encode())
     let lives = read("", &dead, &format!("ls {dead}")).expect("root");
     assert!(lives.status.success(), "{lives:?}");
 }
+
+/// Placeholders that the kernel frees after the run would keep the mount busy.
+#[test]
+fn a_mount_can_be_taken_off_as_soon_as_the_run_has_ended() {
+    let Some(workspace) = prepared() else { return };
+    for mount in ["mount -t tmpfs none mnt", "mount --bind \"$1\" mnt"] {
+        let once = format!("{mount}; (cd mnt; \"$0\" run -- test -d .claude); umount mnt");
+        let words = format!("for i in 1 2 3 4 5 6 7 8; do {once}; done");
+        let mut shell = Command::new("unshare");
+        shell.args(["-m", "--propagation", "private", "bash", "-ec", &words]);
+        shell.arg(binary()).arg(workspace.outside().join("low"));
+        shell.current_dir(workspace.path()).env("HOME", "/root");
+        let done = shell.output().expect("unshare runs");
+        assert!(done.status.success(), "{mount}: {done:?}");
+    }
+}

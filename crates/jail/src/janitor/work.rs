@@ -22,7 +22,7 @@ use crate::ways::Tasks;
 use creel_sys::freezer::Freezer;
 use creel_sys::janitor as sys;
 use creel_sys::socket::{self, Wait};
-use creel_sys::{Errno, Result, fd, late_close, mount, process, procfs, signal, userns};
+use creel_sys::{Errno, Result, late_close, mount, process, procfs, signal, userns};
 
 /// The pause between two checks of directories in which the jail makes names.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -355,12 +355,13 @@ impl Work<'_> {
     }
 }
 
-/// Lets the kernel free removed directories of the root filesystem, for which nobody waits then. Returns the others: a
-/// filesystem that somebody unmounts after the run must not be busy.
+/// Lets the kernel free removed directories, for which nobody waits then. Returns those on another mount than the root:
+/// a mount that somebody takes off after the run must not be busy. The root stays, since the kernel makes no user
+/// namespace, hence no jail, in a chroot (clone(2), `EPERM`).
 fn close_early(root: &OwnedFd, removed: Vec<OwnedFd>) -> Vec<OwnedFd> {
-    let device = |file: &OwnedFd| fd::stat(file.as_fd()).map(|stat| stat.dev);
-    let of_root = device(root);
-    let stays = |file: &OwnedFd| of_root.is_err() || device(file) != of_root;
+    let of = |file: &OwnedFd| mount::id(file.as_fd(), c"");
+    let of_root = of(root);
+    let stays = |file: &OwnedFd| of_root.is_err() || of(file) != of_root;
     let (others, of_root) = removed.into_iter().partition(stays);
     late_close::close(of_root);
     others
