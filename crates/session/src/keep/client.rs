@@ -165,6 +165,8 @@ impl Client {
         let theirs: Vec<BorrowedFd<'_>> =
             pipes.theirs.0.iter().flatten().map(AsFd::as_fd).collect();
         fault_point::reach(Point::ExecConnected);
+        // From here on the command may run, and a signal is passed on to it.
+        let held = signal::Held::all().map_err(ExecuteError::Pipes)?;
         self.send(&Ask::Exec(Box::new(ask)), &theirs)?;
         fault_point::reach(Point::ExecAsked);
         drop(pipes.theirs);
@@ -173,6 +175,7 @@ impl Client {
         runtime.block_on(async {
             // While the keeper starts the command.
             let signals = Signals::new().map_err(fault("listening for signals"))?;
+            held.deliver();
             let (output, grace, drains_early) = match self.hear()?.0 {
                 Tell::Started {
                     output,
