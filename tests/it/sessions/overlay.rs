@@ -1,5 +1,6 @@
 //! Overlay workspaces: what a session writes stays in a layer until it is committed.
 
+mod hidden;
 mod hold;
 mod runs;
 mod shown;
@@ -84,6 +85,20 @@ impl Overlay {
         names.sort();
         names
     }
+}
+
+/// Commits, and is killed at the step with this number. False if the commit has fewer, and ends.
+fn dying(it: &Overlay, step: u32) -> bool {
+    let mut command = it.creel("commit");
+    command
+        .arg(&it.0.name)
+        .env("CREEL_COMMIT_DIES_AT", step.to_string());
+    let ended = command.output().expect("creel starts");
+    if ended.status.success() {
+        return false;
+    }
+    assert_eq!(ended.status.signal(), Some(9), "{step}: {ended:?}");
+    true
 }
 
 /// Waits until the clock of file timestamps has ticked: a change of the host's just before the start would count as one

@@ -76,6 +76,7 @@ pub(super) fn carry_out(
             workspace: &workspace,
             stage: stage.as_ref(),
             slot,
+            begun: journal.begun,
         };
         // What lies in a directory that could not be made, or whose place was not free.
         let lost = skipped.iter().any(|above| step.path.starts_with(above));
@@ -90,6 +91,7 @@ pub(super) fn carry_out(
                 done.push(Done {
                     path: step.path.clone(),
                     upper: step.upper,
+                    changed: step.changed,
                     host: tree::status_of(workspace.as_fd(), &step.path)
                         .map_err(fault(&step.path))?
                         .as_ref()
@@ -137,6 +139,8 @@ struct Place<'a> {
     workspace: &'a OwnedFd,
     stage: Option<&'a OwnedFd>,
     slot: usize,
+    /// When the commit began.
+    begun: (i64, i64),
 }
 
 impl Place<'_> {
@@ -172,8 +176,8 @@ impl Place<'_> {
         name: &OsStr,
         expected: Option<Ident>,
     ) -> Result<Outcome, Errno> {
-        if self.staged('d')?.is_some() {
-            return Ok(Outcome::Done);
+        if let (Some(stage), Some((moved, _))) = (self.stage, self.staged('d')?) {
+            return self.look_again((dir, name), stage, (expected, moved));
         }
         let found = tree::status(dir.as_fd(), name)?;
         let Some(stage) = self.stage else {
@@ -196,12 +200,33 @@ impl Place<'_> {
         }
         fault::point();
         match self.staged('d')? {
-            Some((moved, _)) if !is_expected(expected, moved) => {
-                renameat_with(stage, &aside, dir, name, RenameFlags::NOREPLACE)?;
-                Ok(Outcome::Skipped)
-            }
-            _ => Ok(Outcome::Done),
+            Some((moved, _)) => self.look_again((dir, name), stage, (expected, moved)),
+            None => Ok(Outcome::Done),
         }
+    }
+
+    /// Gives back what was moved aside, if it is another file than was meant, or a directory in which the host has
+    /// changed something since the commit began.
+    fn look_again(
+        &self,
+        (dir, name): (&OwnedFd, &OsStr),
+        stage: &OwnedFd,
+        (expected, moved): (Option<Ident>, Ident),
+    ) -> Result<Outcome, Errno> {
+        let aside = slot_name('d', self.slot);
+        if is_expected(expected, moved) && !is_touched(stage, Path::new(&aside), self.begun)? {
+            return Ok(Outcome::Done);
+        }
+        match renameat_with(stage, &aside, dir, name, RenameFlags::NOREPLACE) {
+            // The host has made another file of this name by now. What it had before lies beside it.
+            Err(Errno::EXIST) => {
+                let mut beside = name.to_os_string();
+                beside.push(format!(".creel-kept-{}", creel_sys::host::random_id()));
+                renameat_with(stage, &aside, dir, &beside, RenameFlags::NOREPLACE)?;
+            }
+            done => done?,
+        }
+        Ok(Outcome::Skipped)
     }
 
     fn put(
@@ -269,6 +294,37 @@ impl Place<'_> {
         }
         Ok(Outcome::Skipped)
     }
+}
+
+/// Whether something in a directory was made, removed or changed since. The directory's own status changes when it is
+/// moved.
+fn is_touched(root: &OwnedFd, path: &Path, since: (i64, i64)) -> Result<bool, Errno> {
+    let mut waiting = vec![path.to_path_buf()];
+    while let Some(path) = waiting.pop() {
+        let directory = match tree::directory(root.as_fd(), &path) {
+            Ok(directory) => directory,
+            // A file was removed.
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
+            Err(Errno::ACCESS) => return Ok(true),
+            Err(errno) => return Err(errno),
+        };
+        let own = fstat(&directory)?;
+        if (own.st_mtime, own.st_mtime_nsec as i64) >= since {
+            return Ok(true);
+        }
+        for name in tree::names(&directory)? {
+            let Some(stat) = tree::status(directory.as_fd(), name.as_os_str())? else {
+                continue;
+            };
+            if tree::changed(&stat) >= since {
+                return Ok(true);
+            }
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                waiting.push(path.join(name));
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// `None`: whatever is there.

@@ -59,6 +59,7 @@ pub fn commit(
     let _lock = changes.lock()?;
     changes.refresh()?;
     apply::recover(changes)?;
+    let begun = tree::clock();
     let entries = named(changes, diff(changes)?, paths)?;
     let is_held = |entry: &Entry| {
         let included =
@@ -82,7 +83,7 @@ pub fn commit(
         skipped: vec![],
     };
     if !committed.done.is_empty() {
-        let journal = prepare(changes, &committed.done)?;
+        let journal = prepare(changes, &committed.done, begun)?;
         committed.skipped = apply::carry_out(changes, &journal)?;
         let skipped = &committed.skipped;
         committed
@@ -166,11 +167,12 @@ fn named(changes: &Changes, entries: Vec<Entry>, paths: &[PathBuf]) -> Result<Ve
 
 /// Stages the changes and writes the journal. Until then nothing of the workspace is changed, but for the staging
 /// directory.
-fn prepare(changes: &Changes, entries: &[Entry]) -> Result<Journal> {
+fn prepare(changes: &Changes, entries: &[Entry], begun: (i64, i64)) -> Result<Journal> {
     let workspace = changes.workspace()?;
     let upper = changes.upper()?;
     let mut journal = Journal {
         stage: format!("{STAGING}{}", host::random_id()),
+        begun,
         steps: vec![],
     };
     let place = PathBuf::from(&journal.stage);
@@ -245,6 +247,7 @@ fn stage(
         path: entry.path.clone(),
         expected: entry.host,
         upper: entry.upper,
+        changed: entry.changed,
         act,
     };
     let steps = &mut journal.steps;

@@ -45,6 +45,8 @@ pub struct Entry {
     /// Whether the host changed it, too, since the session began.
     pub conflict: bool,
     pub(super) upper: Option<Ident>,
+    /// When the status of the object of the upper layer changed last.
+    pub(super) changed: (i64, i64),
     pub(super) host: Option<Ident>,
     /// A directory of the host is replaced or removed with everything in it.
     pub(super) whole: bool,
@@ -214,7 +216,7 @@ impl Walk<'_> {
     ) -> Result<(), Errno> {
         let ident = Ident::from(stat);
         let done = self.done.get(path.as_path()).copied();
-        let is_done = done.is_some_and(|done| done.upper == Some(ident));
+        let is_done = done.is_some_and(|done| done.is_of(stat));
         if tree::is_whiteout(stat) {
             if let Some(on_host) = on_host.filter(|_| !is_done) {
                 self.removed(path, &on_host, Some(ident), suspect);
@@ -247,6 +249,7 @@ impl Walk<'_> {
                     held: None,
                     conflict: false,
                     upper: Some(ident),
+                    changed: tree::changed(stat),
                     host: on_host.as_ref().map(Ident::from),
                     whole: false,
                     path,
@@ -295,6 +298,7 @@ impl Walk<'_> {
             held: None,
             conflict: suspect || changed && !(kind == Kind::Directory && same_kind),
             upper: Some(ident),
+            changed: tree::changed(stat),
             host: on_host.as_ref().map(Ident::from),
             whole: change == Change::Retyped
                 && on_host.is_some_and(|host| Kind::of(&host) == Kind::Directory),
@@ -319,6 +323,7 @@ impl Walk<'_> {
             conflict: suspect
                 || kind != Kind::Directory && !known && tree::changed(host) >= self.started,
             upper,
+            changed: (0, 0),
             host: Some(Ident::from(host)),
             whole: kind == Kind::Directory,
             path,

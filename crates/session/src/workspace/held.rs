@@ -1,8 +1,10 @@
 //! The changes that a commit holds back: names that the policy denies or protects, and files that the host would
 //! execute or obey later.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::diff::{Change, Entry, Kind};
 use super::record::Rules;
@@ -14,6 +16,20 @@ use creel_policy::protected_defaults;
 
 /// Files of a directory that is looked at for names that must stay, at most.
 const MOST: usize = 100_000;
+/// Links that are followed, at most (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+/// Names by which git takes a directory for a repository, and those that it obeys there.
+const REPOSITORY: [&str; 7] = [
+    "HEAD",
+    "objects",
+    "refs",
+    "commondir",
+    "config",
+    "config.worktree",
+    "hooks",
+];
+/// Beneath a repository: commands that git executes when an operation goes on.
+const UNFINISHED: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
 /// The directories in which a version control system keeps its own files.
 const SYSTEMS: [&str; 3] = [".git", ".hg", ".jj"];
 
@@ -95,8 +111,8 @@ pub(super) fn hold(
     let (uid, _) = creel_sys::host::ids();
     let home = creel_sys::host::home_of(uid);
     let found = creel_jail::gitnames::obeyed(&record.workspace, home.as_deref());
-    let obeyed = found.named.into_iter().map(|named| named.path);
-    let protected = record.rules.protect.iter();
+    let obeyed: Vec<PathBuf> = found.named.into_iter().map(|named| named.path).collect();
+    let protected = record.rules.protect.iter().chain(&obeyed);
     let protected = protected.flat_map(|path| std::iter::once(path.clone()).chain(within_it(path)));
     let patterns = record.rules.patterns.iter();
     let names = Names {
@@ -104,11 +120,18 @@ pub(super) fn hold(
         rules: &record.rules,
         patterns: patterns.map(|text| Pattern::parse(text)).collect(),
         denied: behind_links(record.rules.deny.iter().cloned()),
-        obeyed: obeyed.chain(behind_links(protected)).collect(),
+        obeyed: [behind_links(protected), obeyed.clone()].concat(),
         reads_all: uid == 0,
     };
+    let listed = entries.iter();
+    let listed = listed.filter(|entry| entry.change != Change::Deleted);
+    let listed: BTreeSet<PathBuf> = listed.map(|entry| entry.path.clone()).collect();
+    let trees = Trees {
+        upper,
+        host,
+        listed,
+    };
     for entry in entries {
-        let trees = Trees { upper, host };
         entry.held = of_entry(entry, &names, &trees);
         if entry.held.is_none() && entry.whole {
             let inside = inside(host, &entry.path, &names, record.started);
@@ -124,10 +147,50 @@ fn within_it(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.take(MOST).flatten().map(|entry| entry.path())
 }
 
-/// The paths to which links of the host at these paths lead.
+/// What links of the host at these paths lead to, and every link on the way: whoever changes one of them changes what the
+/// host finds.
 fn behind_links(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
-    let real = |path: PathBuf| path.canonicalize().ok().filter(|real| *real != path);
-    paths.filter_map(real).collect()
+    let mut found: Vec<PathBuf> = paths.flat_map(|path| chain(&path)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The links on the way to a path, and its end; nothing if there is none.
+fn chain(path: &Path) -> Vec<PathBuf> {
+    let names = |path: &Path| -> Vec<OsString> {
+        let names = path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        });
+        let mut names: Vec<OsString> = names.collect();
+        names.reverse();
+        names
+    };
+    let (mut here, mut links) = (PathBuf::from("/"), vec![]);
+    let mut rest = names(path);
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(name);
+        match std::fs::read_link(&next) {
+            Ok(target) if links.len() < MOST_LINKS => {
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                rest.extend(names(&target));
+                links.push(next);
+            }
+            _ => here = next,
+        }
+    }
+    if !links.is_empty() {
+        links.push(here);
+    }
+    links
 }
 
 fn of_entry(entry: &Entry, names: &Names<'_>, trees: &Trees<'_>) -> Option<Why> {
@@ -171,13 +234,16 @@ fn of_entry(entry: &Entry, names: &Names<'_>, trees: &Trees<'_>) -> Option<Why> 
         if is_system && !own {
             return Some(Why::Repository);
         }
+        if UNFINISHED.contains(&name) && SYSTEMS.iter().any(|system| above.starts_with(system)) {
+            return Some(Why::Repository);
+        }
         if !at_top
             && (protected_defaults::is_settings(above, name)
                 || protected_defaults::is_deeper(above, name))
         {
             return Some(Why::Settings);
         }
-        let named = ["HEAD", "objects", "refs", "commondir"].contains(&name);
+        let named = REPOSITORY.contains(&name);
         if named && !in_repository && trees.is_repository(above) {
             return Some(Why::Repository);
         }
@@ -207,6 +273,8 @@ impl Names<'_> {
 struct Trees<'a> {
     upper: BorrowedFd<'a>,
     host: BorrowedFd<'a>,
+    /// What was found in the upper layer, which may have changed since.
+    listed: BTreeSet<PathBuf>,
 }
 
 impl Trees<'_> {
@@ -218,6 +286,9 @@ impl Trees<'_> {
     fn is_repository(&self, directory: &Path) -> bool {
         let has = |name: &str| {
             let path = directory.join(name);
+            if self.listed.contains(&path) {
+                return true;
+            }
             match tree::status_of(self.upper, &path).ok().flatten() {
                 Some(stat) => !tree::is_whiteout(&stat),
                 None => tree::status_of(self.host, &path).ok().flatten().is_some(),

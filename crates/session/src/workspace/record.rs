@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 
-use super::tree::Ident;
+use super::tree::{self, Ident};
 use creel_plan::lossless;
 
 /// The workspace at the start of its first session since everything was committed, and what was committed since.
@@ -48,8 +49,20 @@ pub struct Done {
     pub path: PathBuf,
     /// The object of the upper layer; `None` after it was removed there.
     pub upper: Option<Ident>,
+    /// When the status of that object changed last: a process of the jail sets size and times as it likes, and not this.
+    #[serde(default)]
+    pub changed: (i64, i64),
     /// The host's file after the commit; `None` if that removed it.
     pub host: Option<Ident>,
+}
+
+impl Done {
+    /// Whether an object of the upper layer is the one that was committed, unchanged since. overlayfs links one whiteout
+    /// to many names, which changes its status.
+    pub fn is_of(&self, stat: &Stat) -> bool {
+        let same = self.upper == Some(Ident::from(stat));
+        same && (tree::is_whiteout(stat) || self.changed == tree::changed(stat))
+    }
 }
 
 impl Record {
@@ -65,6 +78,9 @@ impl Record {
 pub struct Journal {
     /// The name of the staging directory in the workspace.
     pub stage: String,
+    /// The coarse real-time clock before the workspace was compared: seconds, nanoseconds.
+    #[serde(default)]
+    pub begun: (i64, i64),
     /// In the order in which they are done.
     pub steps: Vec<Step>,
 }
@@ -79,6 +95,9 @@ pub struct Step {
     pub expected: Option<Ident>,
     /// The object of the upper layer.
     pub upper: Option<Ident>,
+    /// When its status changed last.
+    #[serde(default)]
+    pub changed: (i64, i64),
     /// The change.
     pub act: Act,
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{
     FileType, Gid, Mode, Stat, Uid, fchmod, fchown, fstat, futimens, mkdirat, mknodat,
 };
-use rustix::time::{ClockId, clock_gettime};
 
 use super::copy::times;
 use super::error::WorkspaceError;
@@ -94,12 +93,10 @@ impl Store {
 }
 
 fn fresh(workspace: &Path, stat: &Stat, rules: Rules) -> Record {
-    // The clock of file timestamps, which lags behind the precise clock.
-    let now = clock_gettime(ClockId::RealtimeCoarse);
     Record {
         workspace: workspace.into(),
         identity: (stat.st_dev, stat.st_ino),
-        started: (now.tv_sec, now.tv_nsec as i64),
+        started: tree::clock(),
         rules,
         committed: vec![],
         carried: None,

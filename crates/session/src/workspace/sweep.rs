@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, fstat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, fstat, renameat_with, unlinkat};
 
 use super::error::WorkspaceError;
 use super::record::Done;
-use super::tree::{self, Ident};
+use super::tree;
 use super::upper::Changes;
 use creel_sys::Errno;
 
@@ -22,6 +22,9 @@ pub(super) fn is_used(changes: &Changes) -> Result<bool, Errno> {
     Ok(!tree::names(&upper)?.is_empty())
 }
 
+/// Levels of directories that are removed by their paths.
+const DEEP: usize = 32;
+
 /// Removes a name beneath `root` with everything in it; links are removed, not followed. An absent name is no error.
 pub(super) fn clear(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     let (dir, name) = match tree::parent(root, path) {
@@ -32,11 +35,26 @@ pub(super) fn clear(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     if clear_file(&dir, name.as_ref())? {
         return Ok(());
     }
+    let top = path;
+    let mut moved = 0;
     let mut waiting = vec![(path.to_path_buf(), false)];
     while let Some((path, emptied)) = waiting.pop() {
         let (dir, name) = tree::parent(root, &path)?;
         if emptied {
             unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
+            continue;
+        }
+        if path.components().count() > top.components().count() + DEEP {
+            // A path has an end, and a jail can make a tree that is deeper: what lies deep is brought up.
+            let up = loop {
+                let up = top.join(format!(".creel-deep-{moved}"));
+                moved += 1;
+                match renameat_with(&dir, name, root, &up, RenameFlags::NOREPLACE) {
+                    Err(Errno::EXIST) => {}
+                    done => break done.map(|()| up)?,
+                }
+            };
+            waiting.push((up, false));
             continue;
         }
         let Some(stat) = tree::status(dir.as_fd(), name)? else {
@@ -115,10 +133,10 @@ pub(super) fn committed(changes: &mut Changes) -> Result<(), WorkspaceError> {
     all.sort_by(|a, b| b.path.cmp(&a.path));
     for done in all {
         let stays = closed.iter().any(|closed| done.path.starts_with(closed));
-        let Some(ident) = done.upper.filter(|_| !stays) else {
+        if done.upper.is_none() || stays {
             continue;
-        };
-        remove(trees.upper, &done.path, ident).map_err(fault(&done.path))?;
+        }
+        remove(trees.upper, done).map_err(fault(&done.path))?;
         done.upper = None;
         emptied.insert(done.path.parent().unwrap_or(Path::new("")).to_path_buf());
     }
@@ -184,9 +202,9 @@ impl Trees<'_> {
     }
 }
 
-/// Removes one object, if it is the one that is meant. A directory with something in it stays.
-fn remove(upper: BorrowedFd<'_>, path: &Path, ident: Ident) -> Result<(), Errno> {
-    let (dir, name) = match tree::parent(upper, path) {
+/// Removes a committed object, if it is still the one that was committed. A directory with something in it stays.
+fn remove(upper: BorrowedFd<'_>, done: &Done) -> Result<(), Errno> {
+    let (dir, name) = match tree::parent(upper, &done.path) {
         Ok(found) => found,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => return Err(errno),
@@ -200,7 +218,7 @@ fn remove(upper: BorrowedFd<'_>, path: &Path, ident: Ident) -> Result<(), Errno>
             done => done,
         };
     }
-    match ident == Ident::from(&stat) {
+    match done.is_of(&stat) {
         true => unlinkat(&dir, name, AtFlags::empty()),
         false => Ok(()),
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, openat2, statat,
 };
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use creel_sys::Errno;
@@ -63,6 +64,12 @@ impl Ident {
 /// When the status of a file changed: seconds and nanoseconds.
 pub fn changed(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime, stat.st_ctime_nsec as i64)
+}
+
+/// The clock of file timestamps, which lags behind the precise clock: seconds and nanoseconds.
+pub fn clock() -> (i64, i64) {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    (now.tv_sec, now.tv_nsec as i64)
 }
 
 /// Opens a directory beneath `root`; an empty path means `root` itself.
