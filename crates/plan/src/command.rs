@@ -144,13 +144,16 @@ pub(super) fn environment(
     Ok(all)
 }
 
-/// Lets the commands of a session find its client, after all other programs.
+/// Lets the commands of a session find its client before all other programs: a host that has creel installed shows its
+/// own in `/usr/bin`, which is of no use in a jail.
 pub(super) fn find_client(environment: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
     let path = environment.entry(b"PATH".into()).or_default();
+    let mut found = card::PROGRAMS.as_bytes().to_vec();
     if !path.is_empty() {
-        path.push(b':');
+        found.push(b':');
     }
-    path.extend(card::PROGRAMS.as_bytes());
+    found.append(path);
+    *path = found;
 }
 
 /// The working directory of a later command: the workspace, or a path in a tree of the jail.

@@ -417,7 +417,7 @@ impl<'a> View<'a> {
             });
         }
         let (mut access, idmap) = (bound.access, bound.idmap);
-        // What is written to an overlay goes to its layer, whoever grants it.
+        // Writes to an overlay go to its layer, whoever grants them.
         access.write &= !self.is_overlay(&real);
         let entry = self.binds.entry(real.clone()).or_insert(bound);
         if access.write && !entry.access.write || access.code > entry.access.code {

@@ -12,7 +12,7 @@ use super::socket::{self, MAX_FDS};
 
 /// Closes these descriptors, if possible in a thread of the kernel, which takes some milliseconds.
 pub fn close(files: Vec<OwnedFd>) {
-    // What could not be sent is closed here.
+    // Those that could not be sent are closed here.
     let _ = send(&files);
 }
 

@@ -103,7 +103,7 @@ fn one(arguments: &[OsString]) -> Result<u8, Failure> {
     }
 }
 
-/// What does the same.
+/// The equivalent in creel.
 fn instead(command: &str) -> &'static str {
     match command {
         "run" => {

@@ -55,7 +55,7 @@ pub fn after_run(id: &str, when: When, status: u8) {
     if let Err(error) = settled {
         say(&error.to_string());
     }
-    // What was held back is still there.
+    // The change that was held back is still there.
     let left = diff::diff(&changes).map(|entries| entries.len()).ok();
     if left == Some(0) {
         let _ = store.remove(id);

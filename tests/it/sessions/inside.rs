@@ -75,7 +75,7 @@ fn a_run_has_no_client(who: Who) {
     assert!(run.err.contains("No such file"), "{run:?}");
 }
 
-// What `creel net` has changed is shown, and not who has changed it.
+// Changes by `creel net` are shown, and not their author.
 each!(the_client_shows_the_network_as_it_is);
 fn the_client_shows_the_network_as_it_is(who: Who) {
     let session = Session::with(who, &["--allow-net", "one.test"]);

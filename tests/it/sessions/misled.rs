@@ -140,7 +140,7 @@ fn run_with(mut run: Command) -> Command {
     run
 }
 
-// What is in `creel logs NAME` was on a command line, which a model writes.
+// The events of `creel logs NAME` have command lines, which a model writes.
 each!(events_have_no_control_characters);
 fn events_have_no_control_characters(who: Who) {
     let session = Session::new(who);

@@ -162,7 +162,7 @@ fn changes_reach_the_workspace_when_they_are_committed(who: Who) {
         fs::read_link(it.place().join("l")).expect("a link"),
         Path::new("/etc/passwd")
     );
-    // What is committed shows no difference after the end either, and the layers go.
+    // A committed change shows no difference after the end either, and the layers go.
     it.verb("stop", &[]).ok();
     assert_eq!(it.verb("commit", &[]).ok().out, "");
     assert_eq!(it.verb("diff", &[]).ok().out, "");

@@ -1,6 +1,6 @@
 //! The keeper's answers to its own jail, whose processes ask with the client there: `creel what`.
 //!
-//! Whoever asks is taken for hostile. A request is one small message, an answer says no more than the jail's own
+//! Every asker is taken for hostile. A request is one small message, an answer says no more than the jail's own
 //! processes may know, and both are bounded in number, size and time.
 
 use std::convert::Infallible;

@@ -123,7 +123,7 @@ pub fn keep(
         kernel,
         placeholders.map(|(k, v)| (k.clone(), v.clone())).collect(),
     ));
-    // Whoever sees that the claim is free may use the layers: this is dropped first.
+    // A process that sees the free claim may use the layers: this is dropped first.
     let layers = before.layers.take();
     let served = local.block_on(&runtime, live_on(&keeper, &mut watched, signals, ready));
     // The tasks of connections share the keeper.

@@ -78,7 +78,7 @@ pub(super) fn carry_out(
             slot,
             begun: journal.begun,
         };
-        // What lies in a directory that could not be made, or whose place was not free.
+        // It lies in a directory that could not be made, or whose place was not free.
         let lost = skipped.iter().any(|above| step.path.starts_with(above));
         let outcome = match lost {
             true => Outcome::Skipped,

@@ -19,7 +19,7 @@ use creel_sys::{Errno, host};
 
 type Result<T> = std::result::Result<T, WorkspaceError>;
 
-/// What a commit does about files that the host changed, too.
+/// The treatment of files that the host changed, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflicts {
     /// Nothing is committed.
@@ -28,7 +28,7 @@ pub enum Conflicts {
     Replace,
 }
 
-/// What a commit does about protected names.
+/// The treatment of protected names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protected {
     /// They are held back.
@@ -101,7 +101,7 @@ pub fn discard(changes: &mut Changes, paths: &[PathBuf]) -> Result<usize> {
     let _live = changes.claim_live()?;
     let _lock = changes.lock()?;
     changes.refresh()?;
-    // What is under way is committed: some of it is in the workspace already.
+    // A commit that is under way is carried out: some of it is in the workspace already.
     apply::recover(changes)?;
     let fault = |path: &Path| {
         let path = path.to_path_buf();

@@ -225,7 +225,7 @@ fn one(
         }
         kind => {
             let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-            // Of devices a jail makes whiteouts alone: by removals.
+            // A jail makes no devices but whiteouts: by removals.
             mknodat(target, name, kind, mode, makedev(0, 0))?;
             dress(target, name, stat)
         }

@@ -26,9 +26,9 @@ const PART: usize = 64 << 10;
 pub struct Entry {
     /// Relative to the workspace.
     pub path: PathBuf,
-    /// What happened to the name.
+    /// The change of the name.
     pub change: Change,
-    /// What it is now; for a removed name, what it was.
+    /// Its kind now; for a removed name, before.
     pub kind: Kind,
     /// Permission bits now; of a removed name, before.
     pub mode: u32,
@@ -52,7 +52,7 @@ pub struct Entry {
     pub(super) whole: bool,
 }
 
-/// What happened to a name.
+/// The change of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// The host does not have it.
@@ -233,7 +233,7 @@ impl Walk<'_> {
             let replaced = on_host.as_ref().is_some_and(|host| {
                 changed && tree::changed(host) != (host.st_mtime, host.st_mtime_nsec as i64)
             });
-            // What is in it cannot be told. A held entry stands for it.
+            // Its contents cannot be told. A held entry stands for it.
             let root = creel_sys::host::ids().0 == 0;
             if root || held::is_readable(kind, stat.st_mode) {
                 self.waiting.push((path.clone(), suspect || replaced));

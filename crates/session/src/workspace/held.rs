@@ -147,7 +147,7 @@ fn within_it(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.take(MOST).flatten().map(|entry| entry.path())
 }
 
-/// What links of the host at these paths lead to, and every link on the way: whoever changes one of them changes what the
+/// The ends of the host's links at these paths, and every link on the way: a change of one of them changes what the
 /// host finds.
 fn behind_links(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = paths.flat_map(|path| chain(&path)).collect();
@@ -273,7 +273,7 @@ impl Names<'_> {
 struct Trees<'a> {
     upper: BorrowedFd<'a>,
     host: BorrowedFd<'a>,
-    /// What was found in the upper layer, which may have changed since.
+    /// The names found in the upper layer, which may have changed since.
     listed: BTreeSet<PathBuf>,
 }
 

@@ -21,7 +21,7 @@ pub struct Record {
     pub started: (i64, i64),
     /// Denied names and protected names, absolute, and patterns of both.
     pub rules: Rules,
-    /// What was committed, by the path in the workspace.
+    /// The committed changes, by the path in the workspace.
     pub committed: Vec<Done>,
     /// The staging directory of the last commit that was carried out: of its journal only the end is left.
     #[serde(default)]
@@ -66,7 +66,7 @@ impl Done {
 }
 
 impl Record {
-    /// What was committed, by path.
+    /// The committed changes, by path.
     pub fn done(&self) -> BTreeMap<&Path, &Done> {
         let all = self.committed.iter();
         all.map(|done| (done.path.as_path(), done)).collect()

@@ -14,7 +14,7 @@ use creel_sys::Errno;
 
 /// How often a file is copied that is written meanwhile.
 const TRIES: usize = 3;
-/// Where staged files come from and go.
+/// The source and the destination of staged files.
 pub(super) struct Staging<'a> {
     pub name: &'a str,
     pub upper: BorrowedFd<'a>,

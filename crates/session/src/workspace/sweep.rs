@@ -129,7 +129,7 @@ pub(super) fn committed(changes: &mut Changes) -> Result<(), WorkspaceError> {
     }
     let mut emptied: BTreeSet<PathBuf> = BTreeSet::new();
     let mut all: Vec<_> = changes.record.committed.iter_mut().collect();
-    // What lies deeper goes first.
+    // Deeper names go first.
     all.sort_by(|a, b| b.path.cmp(&a.path));
     for done in all {
         let stays = closed.iter().any(|closed| done.path.starts_with(closed));
@@ -140,7 +140,7 @@ pub(super) fn committed(changes: &mut Changes) -> Result<(), WorkspaceError> {
         done.upper = None;
         emptied.insert(done.path.parent().unwrap_or(Path::new("")).to_path_buf());
     }
-    // What lies deeper comes last in this order.
+    // Deeper names come last in this order.
     for directory in emptied.iter().rev() {
         trees.empty(directory).map_err(fault(directory))?;
     }
