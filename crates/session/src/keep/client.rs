@@ -166,11 +166,13 @@ impl Client {
             pipes.theirs.0.iter().flatten().map(AsFd::as_fd).collect();
         fault_point::reach(Point::ExecConnected);
         // From here on the command may run, and a signal is passed on to it.
-        let held = signal::Held::all().map_err(ExecuteError::Pipes)?;
+        let fault = |what| move |source| SuperviseError::Io { what, source };
+        let held = signal::Held::all()
+            .map_err(io::Error::from)
+            .map_err(fault("holding signals"))?;
         self.send(&Ask::Exec(Box::new(ask)), &theirs)?;
         fault_point::reach(Point::ExecAsked);
         drop(pipes.theirs);
-        let fault = |what| move |source| SuperviseError::Io { what, source };
         let runtime = runtime().map_err(fault("starting the event loop"))?;
         runtime.block_on(async {
             // While the keeper starts the command.

@@ -174,6 +174,14 @@ impl Stat {
     }
 }
 
+impl Stat {
+    /// Whether creel itself has put this entry into the directory `above`, as the placeholder of an absent name. `own`:
+    /// [`Files::own_device`].
+    pub fn is_placed(&self, own: u64, above: &Stat) -> bool {
+        self.node.0 == own && above.node.0 != own
+    }
+}
+
 /// Acts on files of one session.
 pub struct Files(pub Client);
 

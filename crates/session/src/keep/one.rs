@@ -1,12 +1,17 @@
 //! One command of a session, from the request to its verdict.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod ends;
+mod given;
+mod judged;
+
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::Instant as Moment;
 
+use self::given::{Log, first, log, own, parts, shown, streams};
 use super::error::SessionError;
 use super::record::{self, Event};
 use super::serve::Connection;
@@ -15,24 +20,18 @@ use super::wire::{Ask, ExecAsk, Fds, Tell};
 use crate::events::{finished, until};
 use crate::jail::{CommandEnd, Mail, Said};
 use crate::stream::{self, Budget};
-use crate::verdict::{Fault, Kind};
-use crate::{Cause, Detail, Ended, Exited, LEAST_GRACE, Verdict, exit, judge};
-use creel_jail::Stdio;
+use crate::verdict::Kind;
+use crate::{Cause, Verdict};
 use creel_jail::branch::{Branch, OwnLimits};
-use creel_jail::cgroup::Counters;
 use creel_jail::fault_point::{self, Point};
 use creel_jail::protocol::{DISKS, Request, Stumble};
-use creel_plan::{Act, CommandPlan, Terminal};
-use creel_sys::handed::{self, Parts};
+use creel_plan::CommandPlan;
+use creel_sys::handed;
 use creel_sys::process::{Change, Usage};
-use creel_sys::{Errno, fd, signal, socket};
+use creel_sys::{Errno, signal};
 
 /// How long the first process has to start a command, and to report the end of one that was killed.
 const START: Duration = Duration::from_secs(10);
-/// Bytes of a word, and words of a command, in lists and events.
-const SHOWN: usize = 256;
-const SHOWN_WORDS: usize = 16;
-
 /// A command that runs.
 struct One<'k> {
     keeper: &'k Rc<Keeper>,
@@ -69,12 +68,6 @@ pub(super) async fn exec(keeper: &Rc<Keeper>, client: &Connection, ask: ExecAsk,
         Ok((one, Some(log))) => one.detached(client, log).await,
         Err(error) => client.refuse(keeper, &error),
     }
-}
-
-/// The reading ends of a detached command's output, and the file for it.
-struct Log {
-    output: OwnedFd,
-    file: std::fs::File,
 }
 
 impl<'k> One<'k> {
@@ -361,165 +354,6 @@ impl<'k> One<'k> {
         }
     }
 
-    fn grace(&self) -> Duration {
-        Duration::from_millis(self.plan.watch.grace)
-    }
-
-    /// Sends a signal to the command's process group.
-    fn signal(&self, number: i32) {
-        let request = Request::Signal {
-            command: self.place.number,
-            number,
-        };
-        // A first process that takes no request is found by a deadline.
-        let _ = self.keeper.jail.live.request(request, &[]);
-    }
-
-    fn end_politely(&mut self, cause: Cause) {
-        if self.keeper.paused.get() {
-            // It cannot act on SIGTERM.
-            return self.kill(cause);
-        }
-        self.cause = self.cause.or(Some(cause));
-        self.signal(signal::TERM);
-        self.signal(signal::CONT);
-        self.deadline = Some(Moment::now() + self.grace());
-    }
-
-    fn kill(&mut self, cause: Cause) {
-        self.cause = self.cause.or(Some(cause));
-        if !std::mem::replace(&mut self.woke, true) {
-            self.keeper.wake();
-        }
-        self.signal(signal::KILL);
-        self.sweep();
-        // One kill is enough, and the deadline must not fire again at once.
-        self.deadline = Some(Moment::now() + Duration::from_secs(1));
-        self.answer_by = self.answer_by.or(Some(Moment::now() + START));
-    }
-
-    /// Pid 1 has not answered: a process of the jail has stopped it, or the child for which it waits. First the child
-    /// is killed; if that does not help, the session is ended, since its first process holds requests that would run
-    /// later, without an owner.
-    fn free_first(&mut self) {
-        if self.keeper.paused.get() && !self.woke {
-            // It cannot answer, and need not.
-            self.answer_by = Some(Moment::now() + START);
-            return;
-        }
-        let could_help = self.keeper.jail.live.kill_strays();
-        if self.helped || !could_help {
-            self.keeper.end("its first process did not answer", None);
-            self.answer_by = None;
-        } else {
-            self.helped = true;
-            self.answer_by = Some(Moment::now() + START);
-        }
-    }
-
-    /// Kills every process of the command.
-    fn sweep(&self) {
-        if let Some(branch) = &self.branch {
-            branch.kill();
-        }
-    }
-
-    /// It has ended: a paused session need not run for it any more.
-    fn rest(&mut self) {
-        if std::mem::take(&mut self.woke) {
-            self.keeper.rest();
-        }
-    }
-
-    fn was_ended(&self) -> bool {
-        self.cause.is_some() || self.deadline.is_some() || self.keeper.over.get()
-    }
-
-    fn judge(&self, full: bool) -> Verdict {
-        let keeper = self.keeper;
-        let mut hits = self.branch.as_ref().map(Branch::hits).unwrap_or_default();
-        let killed = Change::Signaled(signal::KILL);
-        if self.cause.is_none() && self.end.is_some_and(|end| end.change == killed) {
-            hits.oom_kills += keeper.new_oom_kills();
-        }
-        let end = match (self.not_executed, self.end) {
-            (Some((errno, _)), _) => Ended::NotExecuted(errno),
-            (None, Some(end)) => Ended::Command(end.change),
-            (None, None) => Ended::Silent,
-        };
-        // The session's own end ended it.
-        let cause = match self.end {
-            Some(_) => self.cause,
-            None => self.cause.or(keeper.jail.cause()),
-        };
-        let exited = Exited {
-            end,
-            cause,
-            counters: Counters {
-                oom_kills: hits.oom_kills,
-                pids_refused: hits.pids_refused,
-                ..Counters::default()
-            },
-            cpu: self.end.map_or(0, |end| end.cpu),
-            usage: self.end.map(|end| end.usage).unwrap_or_default(),
-            wall: self.started.elapsed(),
-            output: self.output,
-            disks: self.end.map_or([[0; 2]; DISKS], |end| end.disks),
-            lost: self.lost.clone().map(std::io::Error::other),
-            patience: LEAST_GRACE,
-            traffic: None,
-            uncovered: vec![],
-            unwatched: None,
-            unguarded: vec![],
-            janitor: None,
-        };
-        let mut plan = keeper.judged.borrow_mut();
-        plan.command = self.plan.clone();
-        for act in plan.acts_mut() {
-            if let Act::Cgroup(all) = act {
-                all.memory = self.limits.memory.unwrap_or(keeper.memory());
-                // One of the jail's is pid 1, which the verdict does not count.
-                all.pids = self.limits.pids.unwrap_or(keeper.most_processes()) + 1;
-            }
-        }
-        let detail = match full {
-            true => Detail::Full,
-            false => Detail::OfFailures,
-        };
-        let mut verdict = judge(
-            keeper.record.id.clone(),
-            &plan,
-            &keeper.kernel,
-            &exited,
-            detail,
-        );
-        if let Ended::NotExecuted(errno) = exited.end
-            && exited.lost.is_none()
-            && let Some(text) = crate::execute::start::why_not(&plan, errno)
-        {
-            verdict.error = Some(text);
-        }
-        if let Some((errno, Stumble::Workdir)) = self.not_executed {
-            let path = self.plan.workdir.display();
-            verdict.fail(
-                Fault::NoWorkdir,
-                None,
-                format!("the working directory {path}: {errno}"),
-            );
-            verdict.exit_status = exit::OWN_FAILURE;
-            verdict.kind = Kind::SetupFailed;
-        }
-        let was_killed = matches!(
-            self.end.map(|end| end.change),
-            None | Some(Change::Signaled(_))
-        );
-        if was_killed && self.cause.is_none() && self.not_executed.is_none() && keeper.is_ending() {
-            let text = format!("the session was ended: {}", keeper.why());
-            verdict.fail(Fault::SessionEnded, None, text);
-        }
-        verdict
-    }
-
     fn leave(mut self, verdict: &Verdict) {
         let exit_status = verdict.exit_status;
         let number = self.place.number;
@@ -536,93 +370,5 @@ impl<'k> One<'k> {
         drop(self.branch);
         fault_point::reach(Point::ExecLeft);
         drop(self.place);
-    }
-}
-
-/// A command for lists and events: the first words of it, and of each the beginning.
-fn shown(words: &[Vec<u8>]) -> Vec<String> {
-    let begin = |bytes: &Vec<u8>| {
-        let text = String::from_utf8_lossy(bytes.get(..SHOWN).unwrap_or(bytes)).into_owned();
-        if bytes.len() > SHOWN {
-            text + "..."
-        } else {
-            text
-        }
-    };
-    let mut all: Vec<String> = words.iter().take(SHOWN_WORDS).map(begin).collect();
-    if words.len() > SHOWN_WORDS {
-        all.push("...".into());
-    }
-    all
-}
-
-/// The names of the limits that a request sets.
-fn own(ask: &ExecAsk) -> Vec<&'static str> {
-    let all = [
-        ("memory", ask.memory.is_some()),
-        ("pids", ask.pids.is_some()),
-        ("timeout", ask.timeout.is_some()),
-    ];
-    let set = all.into_iter().filter(|(_, set)| *set);
-    set.map(|(name, _)| name).collect()
-}
-
-fn first(source: Errno) -> SessionError {
-    SessionError::First { source }
-}
-
-/// The streams that came with the request. A directory or a file would lead the command to the host.
-fn streams(fds: Fds, terminal: Option<[u16; 2]>) -> Result<Stdio, SessionError> {
-    let mut fds = fds.into_iter();
-    let streams = Stdio(std::array::from_fn(|_| fds.next().flatten()));
-    if terminal.is_some() {
-        // Pid 1 takes three; the terminal replaces them.
-        return nothing();
-    }
-    let is_stream = |stream: &Option<OwnedFd>| {
-        let Some(stream) = stream else { return false };
-        let kind = fd::stat(stream.as_fd()).map(|stat| stat.kind);
-        kind == Ok(fd::Kind::Other) && !socket::leads_out(stream.as_fd())
-    };
-    match streams.0.iter().all(is_stream) {
-        true => Ok(streams),
-        false => Err(SessionError::Streams),
-    }
-}
-
-/// An empty stdin, and output that nobody reads.
-fn nothing() -> Result<Stdio, SessionError> {
-    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(first);
-    let (input, _) = pipe()?;
-    let (_, output) = pipe()?;
-    let copy = rustix::io::fcntl_dupfd_cloexec(&output, 3).map_err(first)?;
-    Ok(Stdio([Some(input), Some(output), Some(copy)]))
-}
-
-fn log(keeper: &Keeper, number: u32) -> Result<(Stdio, Log), SessionError> {
-    let file = keeper.claim.create(&format!("job-{number}"))?;
-    let (input, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(first)?;
-    let (output, theirs) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(first)?;
-    let copy = rustix::io::fcntl_dupfd_cloexec(&theirs, 3).map_err(first)?;
-    let streams = Stdio([Some(input), Some(theirs), Some(copy)]);
-    Ok((streams, Log { output, file }))
-}
-
-fn parts(plan: &CommandPlan, terminal: Option<[u16; 2]>) -> Parts {
-    let text = |bytes: &[u8]| std::ffi::CString::new(bytes).unwrap_or_default();
-    let variables = plan.environment.iter();
-    Parts {
-        candidates: plan.candidates.iter().map(|path| text(path)).collect(),
-        argv: plan.argv.iter().map(|word| text(word)).collect(),
-        environment: variables
-            .map(|(name, value)| text(&[name, b"=".as_slice(), value].concat()))
-            .collect(),
-        workdir: {
-            use std::os::unix::ffi::OsStrExt as _;
-            text(plan.workdir.as_os_str().as_bytes())
-        },
-        limits: vec![],
-        terminal: terminal.filter(|_| plan.terminal == Terminal::Pty),
     }
 }
