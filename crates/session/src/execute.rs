@@ -12,7 +12,7 @@ pub mod outlets;
 mod secrets;
 pub mod start;
 pub mod streams;
-mod walk;
+pub(crate) mod walk;
 
 use std::fs::File;
 use std::path::PathBuf;

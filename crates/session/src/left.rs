@@ -6,7 +6,7 @@
 //! that repository, through which git on the host would write elsewhere.
 
 mod list;
-mod names;
+pub(crate) mod names;
 mod repository;
 mod walk;
 

@@ -16,7 +16,7 @@ use super::files::{files, make_all};
 use super::stream;
 use crate::cli::failure::Failure;
 use crate::cli::hint;
-use creel_session::keep::files::{Files, Stat, is_plain};
+use creel_session::keep::files::{Files, is_plain};
 use creel_sys::Errno;
 
 /// Copy files into or out of a session
@@ -259,7 +259,13 @@ fn copy_with_holes(from: &mut File, to: &mut File) -> std::io::Result<()> {
     }
 }
 
-fn copy_out(files: &Files, from: &Path, to: &Host<'_>, into: Option<Node>) -> Result<(), Failure> {
+/// `scope`: the directory of the copy and creel's own device, once they are known.
+fn copy_out(
+    files: &Files,
+    from: &Path,
+    to: &Host<'_>,
+    scope: Option<(Node, u64)>,
+) -> Result<(), Failure> {
     let stat = files.stat(from)?;
     match stat.kind {
         "directory" => {
@@ -268,18 +274,21 @@ fn copy_out(files: &Files, from: &Path, to: &Host<'_>, into: Option<Node>) -> Re
                 Err(errno) => return Err(to.fault(errno)),
             }
             let directory = to.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
-            let own = fstat(&directory).map_err(|errno| to.fault(errno))?;
-            let into = into.unwrap_or((own.st_dev, own.st_ino));
+            let (into, own) = match scope {
+                Some(scope) => scope,
+                None => {
+                    let made = fstat(&directory).map_err(|errno| to.fault(errno))?;
+                    ((made.st_dev, made.st_ino), files.own_device()?)
+                }
+            };
             not_itself(stat.node, into, from)?;
-            let own = files.own_device()?;
-            let is_own = |inner: &Stat| inner.node.0 == own && stat.node.0 != own;
             for entry in files
                 .list(from)?
                 .iter()
-                .filter(|entry| is_plain(&entry.name) && !is_own(&entry.stat))
+                .filter(|entry| is_plain(&entry.name) && !entry.stat.is_placed(own, &stat))
             {
                 let to = to.beneath(&directory, &entry.name);
-                copy_out(files, &from.join(&entry.name), &to, Some(into))?;
+                copy_out(files, &from.join(&entry.name), &to, Some((into, own)))?;
             }
         }
         "file" => {

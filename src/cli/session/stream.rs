@@ -10,7 +10,7 @@ use super::files::make_all;
 use super::tar::{Entry, Kind, Reader, TarError, Writer};
 use crate::cli::failure::Failure;
 use crate::cli::hint;
-use creel_session::keep::files::{Entry as Entries, Files, Stat, is_plain};
+use creel_session::keep::files::{Entry as Entries, Files, is_plain};
 use creel_sys::{fd, pty, startup};
 
 /// stdout, whose reader has all the time that it wants.
@@ -38,7 +38,7 @@ pub fn write(files: &Files, from: &Path) -> Result<(), Failure> {
     if !matches!(files.stat(from)?.kind, "file" | "directory") {
         return Err(refused(from));
     }
-    add(files, from, name, &mut archive)?;
+    add(files, from, name, (&mut archive, files.own_device()?))?;
     Ok(archive.finish()?)
 }
 
@@ -46,7 +46,7 @@ fn add<W: Write>(
     files: &Files,
     from: &Path,
     path: PathBuf,
-    archive: &mut Writer<W>,
+    (archive, own): (&mut Writer<W>, u64),
 ) -> Result<(), Failure> {
     let stat = files.stat(from)?;
     let mut entry = Entry {
@@ -61,16 +61,14 @@ fn add<W: Write>(
             if !entry.path.as_os_str().is_empty() {
                 archive.begin(&entry, stat.modified)?;
             }
-            let own = files.own_device()?;
-            let is_own = |inner: &Stat| inner.node.0 == own && stat.node.0 != own;
             let all = files.list(from)?;
-            let wanted = |one: &&Entries| is_plain(&one.name) && !is_own(&one.stat);
+            let wanted = |one: &&Entries| is_plain(&one.name) && !one.stat.is_placed(own, &stat);
             for one in all.iter().filter(wanted) {
                 add(
                     files,
                     &from.join(&one.name),
                     entry.path.join(&one.name),
-                    archive,
+                    (archive, own),
                 )?;
             }
         }

@@ -27,24 +27,12 @@ use crate::support::{Who, Workspace, binary, has_cgroups, is_root};
 /// Gives this thread, and all that it starts, a directory of sessions of its own, so that `creel gc` and faults of the
 /// directory concern no other test: a tmpfs, with these options. False, and why, without root.
 fn own_store_with(who: Who, options: &str) -> bool {
-    use rustix::mount::{self as rx, MountFlags};
     if !unshared() {
         return false;
     }
     // It is made by the first verb of all.
     said(Session::named(who).creel("ps")).ok();
-    let (uid, gid, _) = who.account();
-    let options = format!("mode=700,uid={uid},gid={gid},{options}");
-    let options = std::ffi::CString::new(options).expect("a text");
-    let path = directory_of(who);
-    rx::mount(
-        "creel-it",
-        path,
-        "tmpfs",
-        MountFlags::empty(),
-        Some(&*options),
-    )
-    .expect("tmpfs");
+    tmpfs(who, &directory_of(who), options);
     true
 }
 
@@ -61,6 +49,22 @@ fn unshared() -> bool {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).expect("private");
     true
+}
+
+/// Mounts a tmpfs of the user's there, with these options, in this thread's mount namespace.
+fn tmpfs(who: Who, path: &std::path::Path, options: &str) {
+    use rustix::mount::{MountFlags, mount};
+    let (uid, gid, _) = who.account();
+    let options = format!("mode=700,uid={uid},gid={gid},{options}");
+    let options = std::ffi::CString::new(options).expect("a text");
+    mount(
+        "creel-it",
+        path,
+        "tmpfs",
+        MountFlags::empty(),
+        Some(&*options),
+    )
+    .expect("tmpfs");
 }
 
 /// The directory of sessions.

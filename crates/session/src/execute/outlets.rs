@@ -127,22 +127,10 @@ fn above(path: &Path) -> &Path {
 /// what other sessions have printed, also those that begin later. As root a directory above it may be read as long as
 /// there are no sessions: its mode then keeps the jail out.
 pub fn check_state(plan: &Plan, host: &Host, state: &Path) -> Result<(), ExecuteError> {
-    // It may lie behind a link, such as /var/run. If it does not exist, its path is all that there is.
-    let state = state.canonicalize().unwrap_or_else(|_| real(state));
+    // It may lie behind a link, such as /var/run.
+    let state = real(state);
     let may_exist = || host.id_mode == IdMode::Rootless || state.join("sessions").exists();
-    let granted = plan.acts().find_map(|act| match act {
-        Act::Bind { source, access, .. } if within(&state, source) || within(source, &state) => {
-            (access.write || may_exist()).then_some(source)
-        }
-        _ => None,
-    });
-    match granted {
-        Some(path) => Err(ExecuteError::StateInReach {
-            path: path.clone(),
-            state,
-        }),
-        None => Ok(()),
-    }
+    out_of_reach(plan, &state, may_exist)
 }
 
 /// A path that is absent, behind the links of what is there of it.
@@ -167,19 +155,23 @@ pub fn check_changes(plan: &Plan, changes: &Path) -> Result<(), ExecuteError> {
             }
         )
     };
-    let is_used = changes.exists() || plan.acts().any(makes);
+    let is_used = || changes.exists() || plan.acts().any(makes);
+    out_of_reach(plan, &changes, is_used)
+}
+
+/// Refuses a grant of a directory of creel's own, or of one above it: one to write always, one to read if there is
+/// something in the directory.
+fn out_of_reach(plan: &Plan, own: &Path, is_used: impl Fn() -> bool) -> Result<(), ExecuteError> {
     let granted = plan.acts().find_map(|act| match act {
-        Act::Bind { source, access, .. }
-            if within(&changes, source) || within(source, &changes) =>
-        {
-            (access.write || is_used).then_some(source)
+        Act::Bind { source, access, .. } if within(own, source) || within(source, own) => {
+            (access.write || is_used()).then_some(source)
         }
         _ => None,
     });
     match granted {
         Some(path) => Err(ExecuteError::StateInReach {
             path: path.clone(),
-            state: changes,
+            state: own.into(),
         }),
         None => Ok(()),
     }

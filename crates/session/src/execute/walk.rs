@@ -15,7 +15,7 @@ use super::error::OutletFault;
 use creel_sys::Errno;
 
 /// Links that are followed, at most: the kernel's number (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+pub(crate) const MOST_LINKS: usize = 40;
 
 /// The writers of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn node(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// The names of a path, the first one last.
-fn names(path: &Path) -> Vec<OsString> {
+pub(crate) fn names(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),

@@ -22,7 +22,7 @@ const LEADING: [&str; 5] = [
     "HEAD",
 ];
 /// Names without a leading dot that make a repository, or lie in one.
-const OF_REPOSITORY: [&str; 8] = [
+pub(crate) const OF_REPOSITORY: [&str; 8] = [
     "HEAD",
     "objects",
     "refs",

@@ -2,32 +2,21 @@
 //! execute or obey later.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::diff::{Change, Entry, Kind};
 use super::record::Rules;
 use super::tree;
 use super::upper::Changes;
+use crate::execute::walk;
+use crate::left::names::OF_REPOSITORY;
 use creel_plan::paths::within;
 use creel_policy::glob::{Pattern, Sense};
 use creel_policy::protected_defaults;
 
 /// Files of a directory that is looked at for names that must stay, at most.
 const MOST: usize = 100_000;
-/// Links that are followed, at most (path_resolution(7)).
-const MOST_LINKS: usize = 40;
-/// Names by which git takes a directory for a repository, and those that it obeys there.
-const REPOSITORY: [&str; 7] = [
-    "HEAD",
-    "objects",
-    "refs",
-    "commondir",
-    "config",
-    "config.worktree",
-    "hooks",
-];
 /// Beneath a repository: commands that git executes when an operation goes on.
 const UNFINISHED: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
 /// The directories in which a version control system keeps its own files.
@@ -158,18 +147,8 @@ fn behind_links(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
 
 /// The links on the way to a path, and its end; nothing if there is none.
 fn chain(path: &Path) -> Vec<PathBuf> {
-    let names = |path: &Path| -> Vec<OsString> {
-        let names = path.components().filter_map(|part| match part {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            _ => None,
-        });
-        let mut names: Vec<OsString> = names.collect();
-        names.reverse();
-        names
-    };
     let (mut here, mut links) = (PathBuf::from("/"), vec![]);
-    let mut rest = names(path);
+    let mut rest = walk::names(path);
     while let Some(name) = rest.pop() {
         if name == ".." {
             here.pop();
@@ -177,11 +156,11 @@ fn chain(path: &Path) -> Vec<PathBuf> {
         }
         let next = here.join(name);
         match std::fs::read_link(&next) {
-            Ok(target) if links.len() < MOST_LINKS => {
+            Ok(target) if links.len() < walk::MOST_LINKS => {
                 if target.is_absolute() {
                     here = PathBuf::from("/");
                 }
-                rest.extend(names(&target));
+                rest.extend(walk::names(&target));
                 links.push(next);
             }
             _ => here = next,
@@ -243,7 +222,7 @@ fn of_entry(entry: &Entry, names: &Names<'_>, trees: &Trees<'_>) -> Option<Why> 
         {
             return Some(Why::Settings);
         }
-        let named = REPOSITORY.contains(&name);
+        let named = OF_REPOSITORY.contains(&name);
         if named && !in_repository && trees.is_repository(above) {
             return Some(Why::Repository);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Overlay, said, settled};
-use crate::sessions::unshared;
+use crate::sessions::{tmpfs, unshared};
 use crate::support::Who;
 
 /// A count that a longer run by hand raises.
@@ -228,22 +228,6 @@ fn swaps_of_a_path_lead_nowhere(who: Who) {
     assert_eq!(read, "last\n");
 }
 
-/// Mounts a tmpfs of 40 pages there, in this thread's namespace.
-fn small(who: Who, path: &Path) {
-    use rustix::mount::{MountFlags, mount};
-    let (uid, gid, _) = who.account();
-    let options = format!("size=160k,mode=700,uid={uid},gid={gid}");
-    let options = std::ffi::CString::new(options).expect("a text");
-    mount(
-        "creel-it",
-        path,
-        "tmpfs",
-        MountFlags::empty(),
-        Some(&*options),
-    )
-    .expect("tmpfs");
-}
-
 each!(a_full_disk_loses_nothing);
 fn a_full_disk_loses_nothing(who: Who) {
     if !unshared() {
@@ -257,7 +241,7 @@ fn a_full_disk_loses_nothing(who: Who) {
                 true => it.place(),
                 false => it.0.workspace.home(),
             };
-            small(who, &disk);
+            tmpfs(who, &disk, "size=160k");
             for (name, text) in [("a", "old"), ("b", "old"), ("t/x", "old")] {
                 it.0.workspace.write(name, text);
             }
